@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mplib import devices
+from mplib.errors import MplibError
+
+
+def test_auto_takes_a_gpu_where_there_is_one() -> None:
+    assert devices.resolve("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:99"])
+def test_refuses_devices_that_are_not_there(name: str) -> None:
+    with pytest.raises(MplibError, match="expected auto, cpu or a GPU"):
+        devices.resolve(name)
+
+
+def test_the_cpu_is_described_with_its_threads() -> None:
+    assert f"{torch.get_num_threads()} threads" in devices.describe(torch.device("cpu"))
