@@ -66,7 +66,9 @@ def read_tensors(path: PathLike, kind: str) -> tuple[dict[str, Tensor], dict[str
             strings = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
-        raise MplibError(f"{path} is not a whole safetensors file ({error}), expected one that holds a {kind}") from error
+        raise MplibError(
+            f"{path} is not a whole safetensors file ({error}), expected one that holds a {kind}"
+        ) from error
     try:
         metadata = json.loads(strings.get(_METADATA_KEY, "{}"))
     except ValueError:

@@ -28,7 +28,9 @@ def resolve(device: str | torch.device = "auto") -> torch.device:
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise MplibError(f"device {str(device)!r} cannot be used here, expected auto, cpu or a GPU such as cuda:0") from error
+        raise MplibError(
+            f"device {str(device)!r} cannot be used here, expected auto, cpu or a GPU such as cuda:0"
+        ) from error
     return found
 
 

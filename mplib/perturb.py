@@ -9,7 +9,8 @@ every channel, and every network:
     \alpha &= \mathrm{ChEq}_2(\mathrm{relu}(\mathrm{ChEq}_1(x))) \\
     z &= \mathrm{softplus}(\alpha + \varepsilon), \qquad \varepsilon \sim \mathcal N(0, 1) \text{ per element} \\
     u_{ik} &= \mathrm{mean}_{\text{space}}\ \mathrm{relu}(K * x_{ik}) \in \mathbb R^4 \\
-    s_k &= \sigma\big(f \cdot [\mathrm{mean}_i u_{ik},\ \mathrm{var}_i u_{ik},\ C/C_{\mathrm{ref}},\ H/H_{\mathrm{ref}}]\big) \\
+    s_k &= \sigma\big(f \cdot [\mathrm{mean}_i u_{ik},\ \mathrm{var}_i u_{ik},\ C/C_{\mathrm{ref}},
+    \ H/H_{\mathrm{ref}}]\big) \\
     \mathrm{out} &= \min\big(x\,(1 + c\,(s_k z - 1)),\ \mathrm{clip}\big)
 
 :math:`*` is a 3x3 convolution with zero padding 1 and no bias, and :math:`c` is the strength of the perturbation.
@@ -155,6 +156,8 @@ def standard_normal(x: Tensor, eps: Tensor | None = None, generator: torch.Gener
         MplibError: ``eps`` has another shape.
     """
     if eps is None:
+        if generator is None:
+            return torch.randn_like(x)
         return torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
     if eps.shape != x.shape:
         raise MplibError(f"eps has the shape {tuple(eps.shape)}, expected that of the map, {tuple(x.shape)}")
@@ -276,7 +279,7 @@ class MetaPerturb(nn.Module):
         eps: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        r"""What full strength multiplies each element of ``x`` by, :math:`s_k\,\mathrm{softplus}(\alpha + \varepsilon)`.
+        r"""What full strength multiplies each element by, :math:`s_k\,\mathrm{softplus}(\alpha + \varepsilon)`.
 
         The arguments are those of :meth:`forward`; the result has x's shape.
         """
@@ -327,7 +330,9 @@ class MetaPerturb(nn.Module):
             MplibError: no such weights.
         """
         folder = resources.files("mplib") / "pretrained"
-        known = {file.name.removesuffix(".safetensors"): file for file in folder.iterdir() if "safetensors" in file.name}
+        known = {
+            file.name.removesuffix(".safetensors"): file for file in folder.iterdir() if "safetensors" in file.name
+        }
         if name not in known:
             raise unknown("pretrained phi", name, known)
         with resources.as_file(known[name]) as path:
@@ -377,8 +382,8 @@ def _each_channel(x: Tensor, kernel: Tensor) -> Tensor:
 def _check_map(x: Tensor) -> None:
     if x.dim() != 4 or not x.is_floating_point() or 0 in x.shape:
         raise MplibError(
-            f"the feature map has the shape {tuple(x.shape)} and type {x.dtype}, expected (B, C, H, W), none of them 0, "
-            "and floating-point numbers"
+            f"the feature map has the shape {tuple(x.shape)} and type {x.dtype}, expected (B, C, H, W), none of them "
+            "0, and floating-point numbers"
         )
 
 

@@ -146,8 +146,12 @@ def test_equals_plain_loops(shape: tuple[int, ...]) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    batch=st.integers(2, 5), channels=st.integers(1, 9), height=st.integers(1, 6), width=st.integers(1, 6), seed=st.integers(0, 99)
-)  # fmt: skip
+    batch=st.integers(2, 5),
+    channels=st.integers(1, 9),
+    height=st.integers(1, 6),
+    width=st.integers(1, 6),
+    seed=st.integers(0, 99),
+)
 def test_permuting_channels_permutes_the_output(batch: int, channels: int, height: int, width: int, seed: int) -> None:
     phi, generator = some_phi(seed), torch.Generator().manual_seed(seed)
     x = torch.randn(batch, channels, height, width, generator=generator)

@@ -1,0 +1,192 @@
+"""What a chapter imports for its page: the badge, tables, intended errors, and where its files are.
+
+Everything shown has two forms: HTML for the page, and plain text for terminals, screen readers' copies and the
+comparison with the references.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from mpbook import layout
+from mplib import devices, provenance
+from mplib.errors import MplibError, unknown
+
+MEANING = {
+    "smoke": ("warning", "Smoke preset: the numbers on this page only show that the code runs. Do not quote them."),
+    "fast": ("note", "Fast preset: minutes on a laptop, small data and few seeds."),
+    "full": ("tip", "Full preset: paper scale, on one GPU."),
+}
+MISSING = "–"
+
+
+class Shown:
+    """Something with a form for the page and a form for plain text."""
+
+    def __init__(self, page: str, plain: str) -> None:
+        self.page, self.plain = page, plain
+
+    def _repr_html_(self) -> str:
+        return self.page
+
+    def __repr__(self) -> str:
+        return self.plain
+
+
+def badge(preset: str, seeds: Iterable[int] = (), device: str = "auto") -> Shown:
+    """What the outputs of this page were made with, as a note at its top.
+
+    Nothing in it depends on the clock, so two equal runs give the same badge.
+
+    Args:
+        preset: the chapter's parameter ``preset``.
+        seeds: the seeds of the page, if any.
+        device: the chapter's device, ``"auto"`` as everywhere.
+
+    Returns:
+        The note, to be the last expression of a cell.
+
+    Example:
+        >>> print(badge("smoke", seeds=[0, 1]))  # doctest: +ELLIPSIS
+        Smoke preset: the numbers on this page only show that the code runs. Do not quote them.
+        Made on cpu ...; seeds 0, 1.
+    """
+    if preset not in MEANING:
+        raise unknown("preset", preset, MEANING)
+    kind, meaning = MEANING[preset]
+    made = provenance.environment(devices.resolve(device))
+    line = f"Made on {made['device']} with torch {made['torch']}, Python {made['python']}, mplib {made['mplib']}"
+    line += f" ({made['source']}), commit {made['commit']}"
+    numbers = ", ".join(str(seed) for seed in seeds)
+    line += f"; {'seeds' if ',' in numbers else 'seed'} {numbers}." if numbers else "."
+    title, _, rest = meaning.partition(": ")
+    page = (
+        f'<div class="admonition {kind} mpbook-badge"><p class="admonition-title">{title}</p>'
+        f"<p>{rest[0].upper()}{rest[1:]}</p><p>{html.escape(line)}</p></div>"
+    )
+    return Shown(page, f"{meaning}\n{line}")
+
+
+def table(rows: Any, caption: str, digits: int = 3) -> Shown:
+    """A table that a screen reader can read: a caption, and a header for each column and each row.
+
+    Args:
+        rows: a pandas DataFrame, or a sequence of mappings with equal keys. The first column names the row.
+        caption: one sentence above the table.
+        digits: decimals of every float.
+
+    Returns:
+        The table, to be the last expression of a cell; its plain text is rounded alike, so the cell can be checked.
+
+    Raises:
+        MplibError: there are no rows.
+
+    Example:
+        >>> table([{"control": "plain", "accuracy": 0.90123}, {"control": "noise", "accuracy": None}], "Accuracy")
+        Accuracy
+        control  accuracy
+        plain       0.901
+        noise           –
+    """
+    records: Sequence[Mapping[str, Any]] = rows.to_dict("records") if hasattr(rows, "to_dict") else list(rows)
+    if not records:
+        raise MplibError(f"the table {caption!r} has no rows, expected at least one")
+    names = list(records[0])
+    cells = [[_text(record[name], digits) for name in names] for record in records]
+    numeric = [all(_is_number(record[name]) for record in records) for name in names]
+
+    head = "".join(_cell("th", str(name), is_number, "col") for name, is_number in zip(names, numeric, strict=True))
+    body = ""
+    for row in cells:
+        first, *others = (
+            _cell("td" if i else "th", text, numeric[i], "" if i else "row") for i, text in enumerate(row)
+        )
+        body += f"<tr>{first}{''.join(others)}</tr>"
+    page = (
+        f'<div class="mpbook-table"><table class="table"><caption>{html.escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+    widths = [max(len(str(name)), *(len(row[i]) for row in cells)) for i, name in enumerate(names)]
+    lines = [
+        "  ".join(
+            text.rjust(width) if is_number else text.ljust(width)
+            for text, width, is_number in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in [[str(name) for name in names], *cells]
+    ]
+    return Shown(page, "\n".join([caption, *lines]))
+
+
+@contextlib.contextmanager
+def shows(*errors: type[Exception]) -> Iterator[None]:
+    """Print the error that a block is meant to raise, and go on.
+
+    papermill takes any error output for a failure, so an intended error is shown as its sentence.
+
+    Args:
+        errors: the types that are meant. Others are raised as usual.
+
+    Raises:
+        AssertionError: the block raised nothing, so the page would claim what is not true.
+
+    Example:
+        >>> with shows(ZeroDivisionError):
+        ...     _ = 1 / 0
+        ZeroDivisionError: division by zero
+    """
+    try:
+        yield
+    except errors as error:
+        print(f"{type(error).__name__}: {error}")
+    else:
+        raise AssertionError(f"nothing was raised, expected {' or '.join(kind.__name__ for kind in errors)}")
+
+
+def root() -> Path:
+    """The root of the book, whatever folder the notebook runs in."""
+    return layout.find().root
+
+
+def results(*parts: str) -> Path:
+    """A file or folder among the recorded rows, ``book/results``, which chapters read and never write."""
+    return root().joinpath("book", "results", *parts)
+
+
+def scratch(preset: str, *parts: str) -> Path:
+    """Where a chapter may write: ``build/<preset>/scratch``, made if it is not there and never committed.
+
+    Args:
+        preset: the chapter's parameter ``preset``.
+        parts: names below it, folders that are made too.
+    """
+    folder = layout.Book(root()).build(preset).joinpath("scratch", *parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, Real) and not isinstance(value, bool))
+
+
+def _text(value: Any, digits: int) -> str:
+    if value is None:
+        return MISSING
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, Real) and math.isnan(float(value)):
+        return MISSING
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        return f"{float(value):.{digits}f}"
+    return str(value)
+
+
+def _cell(tag: str, text: str, number: bool, scope: str) -> str:
+    """A cell of a table; numbers are right-aligned by the style sheet."""
+    attributes = (f' scope="{scope}"' if scope else "") + (' class="number"' if number else "")
+    return f"<{tag}{attributes}>{html.escape(text)}</{tag}>"

@@ -1,0 +1,31 @@
+"""MetaPerturb: a regulariser of 82 parameters, learned once over many tasks, for any network and any data set.
+
+    import mplib
+    phi = mplib.MetaPerturb.from_pretrained()
+    net = mplib.attach(net, phi, image_size=32)      # then train as usual
+
+The book around this package explains and checks the method. The names below are the whole public surface; each
+module says what its one idea is in its first lines.
+"""
+
+from mplib import data as data
+from mplib import nets as nets
+from mplib.attachment import attach as attach
+from mplib.attachment import detach as detach
+from mplib.attachment import set_strength as set_strength
+from mplib.attachment import sites as sites
+from mplib.errors import MplibError as MplibError
+from mplib.evaluation import Metrics as Metrics
+from mplib.evaluation import evaluate as evaluate
+from mplib.evaluation import predict as predict
+from mplib.meta import MetaRun as MetaRun
+from mplib.meta import meta_train as meta_train
+from mplib.perturb import MetaPerturb as MetaPerturb
+from mplib.provenance import version as _version
+from mplib.saving import load_network as load_network
+from mplib.saving import save_network as save_network
+from mplib.training import History as History
+from mplib.training import train as train
+from mplib.training import transfer_convolutions as transfer_convolutions
+
+__version__ = _version()

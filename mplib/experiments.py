@@ -1,0 +1,269 @@
+"""One run of the question that the book asks: does a regulariser help this network on this data set?
+
+A :class:`Transfer` says everything about a run, so two methods are compared on the same footing by changing one word
+of it: the same images, the same initial network, the same batches, the same budget, paired by seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mplib import devices, nets
+from mplib.attachment import attach
+from mplib.checkpoints import PathLike
+from mplib.data import Dataset, Split, normalise
+from mplib.errors import MplibError, unknown
+from mplib.evaluation import evaluate
+from mplib.perturb import MetaPerturb
+from mplib.regularizers import Moments, matched_noise, site_moments
+from mplib.runs import Row, RunStore, run_key
+from mplib.saving import save_network
+from mplib.seeding import derive, private_randomness, stream
+from mplib.training import History, train, transfer_convolutions
+
+METHODS = {
+    "none": "no perturbation",
+    "untrained": "an untrained phi: the function without what it learned",
+    "noise": "plain Gaussian noise with the mean and spread of phi at each site: what it learned, without the function",
+    "phi": "a meta-trained phi",
+}
+"""The compared methods: nothing, the two controls, and phi."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A network, a data set, a method, and a budget.
+
+    Attributes:
+        method: a key of :data:`METHODS`.
+        net: a name of :func:`mplib.nets.names`.
+        width: channels of conv4 and conv6; their default if None.
+        per_class: training images of each class, drawn by the seed; all of them if None.
+        steps, batch_size: the budget, see :class:`mplib.training.Recipe`.
+        clip: upper bound of perturbed maps; none if None.
+        samples: Monte-Carlo samples of the final test.
+        seed: of the training images, the initial network, the batches and the noise.
+    """
+
+    method: str
+    net: str = "conv4"
+    width: int | None = None
+    per_class: int | None = None
+    steps: int = 10_000
+    batch_size: int = 128
+    clip: float | None = 100.0
+    samples: int = 100
+    seed: int = 0
+
+
+def run_transfer(
+    transfer: Transfer,
+    data: Dataset,
+    phi: MetaPerturb | None = None,
+    moments: Moments | None = None,
+    *,
+    device: str | torch.device = "auto",
+    source: nn.Module | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> tuple[dict[str, Any], nn.Module, History]:
+    """Train and test one network.
+
+    Args:
+        transfer: what to run.
+        data: where to; its whole test split is scored.
+        phi: the perturbation of method ``"phi"``.
+        moments: mean and spread at each site, for method ``"noise"``.
+        device: where to run.
+        source: a trained network whose convolutions to start from (fine-tuning); a fresh start if None.
+        progress: show a progress bar.
+        **options: ``checkpoint``, ``checkpoint_every``, ``resume`` and ``probe`` of :func:`mplib.train`.
+
+    Returns:
+        The result (scores, training loss, and for phi its moments at each site), the network, and the history.
+
+    Raises:
+        MplibError: an unknown method, or one whose phi or moments are missing.
+
+    Example:
+        >>> import mplib
+        >>> digits = mplib.data.load("digits", image_size=16)
+        >>> transfer = Transfer("untrained", width=4, per_class=2, steps=2, samples=1)
+        >>> result, net, history = run_transfer(transfer, digits, device="cpu")
+        >>> 0 <= result["accuracy"] <= 1
+        True
+    """
+    perturbation = _perturbation(transfer, phi, moments)
+    place = devices.resolve(device)
+    if transfer.per_class is not None:
+        data = data.subset(per_class=transfer.per_class, seed=transfer.seed)
+    with private_randomness():
+        torch.manual_seed(derive(transfer.seed, "network"))
+        net = nets.build(transfer.net, data.num_classes, data.image_size, transfer.width)
+    if source is not None:
+        transfer_convolutions(source, net)
+    if perturbation is not None:
+        attach(net, perturbation, image_size=data.image_size, clip=transfer.clip)
+    history = train(
+        net,
+        data,
+        steps=transfer.steps,
+        batch_size=transfer.batch_size,
+        seed=transfer.seed,
+        device=place,
+        progress=progress,
+        **options,
+    )
+    metrics = evaluate(net, data.test, samples=transfer.samples, seed=transfer.seed)
+    result: dict[str, Any] = {
+        **metrics.row(),
+        "train_loss": history.rows[-1]["loss"],
+        "train_accuracy": history.rows[-1]["accuracy"],
+    }
+    if isinstance(perturbation, MetaPerturb):
+        result["site_moments"] = site_moments(net, _some(data.train).to(place))
+    return result, net, history
+
+
+def compare(
+    transfers: Sequence[Transfer],
+    data: Dataset,
+    phi: MetaPerturb,
+    store: RunStore,
+    *,
+    device: str | torch.device = "auto",
+    source: nn.Module | None = None,
+    networks: PathLike | None = None,
+    jobs: int = 1,
+    progress: bool = False,
+) -> list[Row]:
+    """Make, or find in the store, one run for each of several transfers.
+
+    The control ``"noise"`` is matched to phi in the run of the same settings and seed; that run is made first.
+
+    Args:
+        transfers: the runs, usually the product of methods and seeds.
+        data: the data set of all of them.
+        phi: the meta-trained perturbation.
+        store: where rows are looked up and kept; the history of each run is in its row.
+        device: where to run.
+        source: a trained network to fine-tune from; a fresh start if None.
+        networks: folder for the trained networks and for checkpoints, from which an interrupted run goes on; neither
+            is written if None.
+        jobs: processes on a CPU, each with its share of the threads and whole seeds at a time; at least 1. On a GPU
+            there is one.
+        progress: show a progress bar for each run.
+
+    Returns:
+        The rows, in the order of ``transfers``.
+    """
+    if jobs < 1:
+        raise MplibError(f"jobs is {jobs}, expected at least 1")
+    folder = None if networks is None else Path(networks)
+    bench = _Bench(data, phi, store, devices.resolve(device), source, folder, progress)
+    by_seed: dict[int, list[Transfer]] = {}
+    for transfer in transfers:
+        by_seed.setdefault(transfer.seed, []).append(transfer)
+    workers = min(jobs, len(by_seed)) if bench.device.type == "cpu" else 1
+    if workers > 1:
+        threads = max(1, torch.get_num_threads() // workers)
+        with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
+            waiting = [pool.submit(bench.rows, group) for group in by_seed.values()]
+            for done in as_completed(waiting):
+                done.result()  # the first failure is raised here; what is under way ends, the rest is not begun
+    return bench.rows(transfers)
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What the runs of one comparison share."""
+
+    data: Dataset
+    phi: MetaPerturb
+    store: RunStore
+    device: torch.device
+    source: nn.Module | None
+    networks: Path | None
+    progress: bool
+
+    def rows(self, transfers: Sequence[Transfer]) -> list[Row]:
+        return [self.row(transfer) for transfer in transfers]
+
+    def row(self, transfer: Transfer) -> Row:
+        moments = None
+        if transfer.method == "noise":
+            measured = self.row(replace(transfer, method="phi"))["result"]["site_moments"]
+            moments = [(mean, deviation) for mean, deviation in measured]
+        config = self._config(transfer)
+        return self.store.load_or_run(config, lambda: self._make(transfer, moments, run_key(config)), self.device)
+
+    def _config(self, transfer: Transfer) -> dict[str, Any]:
+        config: dict[str, Any] = {
+            "experiment": "transfer",
+            **asdict(transfer),
+            "data": self.data.name,
+            "image_size": self.data.image_size,
+            "images": self.data.fingerprint[:16],
+        }
+        if transfer.method in ("phi", "noise"):
+            config["phi"] = fingerprint(self.phi)
+        if self.source is not None:
+            config["source_network"] = fingerprint(self.source)
+        return config
+
+    def _make(self, transfer: Transfer, moments: Moments | None, key: str) -> Mapping[str, Any]:
+        options: dict[str, Any] = {}
+        if self.networks is not None:
+            options = {"checkpoint": self.networks / f"{key}.checkpoint", "resume": True}
+        result, net, history = run_transfer(
+            transfer,
+            self.data,
+            self.phi,
+            moments,
+            device=self.device,
+            source=self.source,
+            progress=self.progress,
+            **options,
+        )
+        if self.networks is not None:
+            save_network(net, self.networks / f"{key}.safetensors", {"data": self.data.name, **asdict(transfer)})
+            options["checkpoint"].unlink()
+        return {**result, "history": history.rows}
+
+
+def fingerprint(module: nn.Module) -> str:
+    """16 hexadecimal digits that stand for the numbers of a phi, or of a network."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _perturbation(transfer: Transfer, phi: MetaPerturb | None, moments: Moments | None) -> nn.Module | None:
+    if transfer.method not in METHODS:
+        raise unknown("method", transfer.method, METHODS)
+    if transfer.method == "untrained":
+        return MetaPerturb(generator=stream(transfer.seed, "untrained phi"))
+    if transfer.method == "phi":
+        if phi is None:
+            raise MplibError("method is 'phi' and no phi was given, expected a MetaPerturb")
+        return phi
+    if transfer.method == "noise":
+        if moments is None:
+            raise MplibError("method is 'noise' and no moments were given, expected those of site_moments()")
+        return matched_noise(moments)
+    return None
+
+
+def _some(split: Split, count: int = 256) -> torch.Tensor:
+    return normalise(split.images[:count])

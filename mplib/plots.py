@@ -1,0 +1,135 @@
+"""One look for every figure: sizes, colours that survive colour blindness and greyscale, and the plots that recur."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mplib.errors import MplibError
+from mplib.stats import mean_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 7.0
+"""Inches; the width of every figure."""
+
+
+class Look(NamedTuple):
+    """How a method is drawn everywhere: a colour, and a marker and a line style for those who do not see it."""
+
+    label: str
+    colour: str
+    marker: str
+    line: str
+
+
+LOOKS = {
+    "none": Look("no perturbation", "#444444", "o", "-"),
+    "untrained": Look("untrained phi", "#E69F00", "s", "--"),
+    "noise": Look("matched plain noise", "#009E73", "^", "-."),
+    "phi": Look("meta-trained phi", "#0072B2", "D", "-"),
+}
+"""The look of each method of :data:`mplib.experiments.METHODS`; the colours are those of Okabe and Ito."""
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
+"""For series that are not methods, in this order."""
+
+_STYLE: dict[Any, Any] = {
+    "figure.dpi": 150,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "image.cmap": "cividis",
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+}
+
+
+def figure(columns: int = 1, rows: int = 1, height: float = 3.2, **options: Any) -> tuple[Figure, list[Axes]]:
+    """An empty figure in the book's style.
+
+    Args:
+        columns, rows: panels.
+        height: inches, of the whole figure.
+        **options: of ``matplotlib.pyplot.subplots``.
+
+    Returns:
+        The figure and its panels, row by row.
+
+    Example:
+        >>> fig, (left, right) = figure(columns=2)
+        >>> fig.get_size_inches().tolist()
+        [7.0, 3.2]
+    """
+    import matplotlib.pyplot as plt
+    from cycler import cycler
+
+    with plt.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=COLOURS)}):
+        fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), layout="constrained", squeeze=False, **options)
+    return fig, list(axes.flat)
+
+
+def plot_methods(ax: Axes, rows: Sequence[Mapping[str, Any]], score: str, factor: float = 1.0) -> None:
+    """Each method's score: a small mark for every seed, and the mean with its 95 % interval.
+
+    Args:
+        ax: where to draw.
+        rows: rows of :func:`mplib.experiments.compare`.
+        score: a key of the result (``"accuracy"``, ``"nll"``, ``"ece"``).
+        factor: what to multiply by, 100 for per cent.
+
+    Raises:
+        MplibError: no rows.
+    """
+    by_method: dict[str, list[float]] = {}
+    for row in rows:
+        by_method.setdefault(row["config"]["method"], []).append(factor * row["result"][score])
+    if not by_method:
+        raise MplibError("there are no rows to draw, expected at least one")
+    for place, (method, values) in enumerate(by_method.items()):
+        look, interval = LOOKS[method], mean_interval(values)
+        spread = [place + 0.22 + 0.03 * k for k in range(len(values))]
+        ax.plot(spread, values, look.marker, color=look.colour, markersize=3, alpha=0.7)
+        error = [[interval.mean - interval.low], [interval.high - interval.mean]] if interval.n > 1 else None
+        ax.errorbar(place, interval.mean, error, fmt=look.marker, color=look.colour, capsize=4, markersize=7)
+    ax.set_xticks(range(len(by_method)), [LOOKS[method].label.replace(" ", "\n", 1) for method in by_method])
+    ax.set_xlim(-0.5, len(by_method) - 0.3)
+    ax.grid(visible=False, axis="x")
+
+
+def plot_histories(ax: Axes, rows: Sequence[Mapping[str, Any]], column: str, factor: float = 1.0) -> None:
+    """Each method's course over the training steps: the mean over seeds, with the range of the seeds behind it.
+
+    Args:
+        ax: where to draw.
+        rows: rows of :func:`mplib.experiments.compare`, of runs of equal length.
+        column: a column of the history (``"loss"``, ``"accuracy"``).
+        factor: what to multiply by.
+
+    Raises:
+        MplibError: no rows.
+    """
+    import numpy as np
+
+    methods = list(dict.fromkeys(row["config"]["method"] for row in rows))
+    if not methods:
+        raise MplibError("there are no rows to draw, expected at least one")
+    for method in methods:
+        look = LOOKS[method]
+        histories = [row["result"]["history"] for row in rows if row["config"]["method"] == method]
+        steps = [point["step"] for point in histories[0]]
+        values = factor * np.array([[point[column] for point in history] for history in histories])
+        ax.fill_between(steps, values.min(axis=0), values.max(axis=0), color=look.colour, alpha=0.15, linewidth=0)
+        ax.plot(steps, values.mean(axis=0), look.line, color=look.colour, label=look.label)
+    ax.set_xlabel("training step")

@@ -1,0 +1,109 @@
+"""What MetaPerturb is compared with: perturbations that were not meta-learned, at the same sites.
+
+Two controls belong to every experiment that credits meta-learning: an untrained phi, which is
+``MetaPerturb()`` itself, and plain multiplicative noise with the mean and the spread that phi has at each site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mplib.attachment import observed_sites, perturbation_of
+from mplib.errors import MplibError
+from mplib.evaluation import eval_mode
+from mplib.perturb import MetaPerturb, Statistics, perturb, standard_normal
+from mplib.seeding import derive, private_randomness
+
+Moments = list[tuple[float, float]]
+"""Mean and standard deviation of a multiplicative factor, for each site of a network."""
+
+
+class PlainNoise(nn.Module):
+    r"""Gaussian multiplicative noise that knows nothing of its input.
+
+    .. math:: \mathrm{out} = x\,(1 + c\,(m + d\,\varepsilon - 1)), \qquad \varepsilon \sim \mathcal N(0, 1)
+
+    Args:
+        mean: m, the mean of the factor.
+        deviation: d, its standard deviation, at least 0.
+
+    Raises:
+        MplibError: a negative deviation.
+
+    Example:
+        >>> noise = PlainNoise(mean=0.5, deviation=0.0)
+        >>> noise(torch.ones(2, 1, 1, 1), channel_ratio=1.0, spatial_ratio=1.0).flatten().tolist()
+        [0.5, 0.5]
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, mean: float, deviation: float) -> None:
+        super().__init__()
+        if not deviation >= 0:
+            raise MplibError(f"the standard deviation is {deviation}, expected at least 0")
+        self.register_buffer("mean", torch.tensor(float(mean)))
+        self.register_buffer("deviation", torch.tensor(float(deviation)))
+
+    def statistics(self, x: Tensor) -> None:
+        """None: the noise does not look at the batch."""
+
+    def forward(
+        self,
+        x: Tensor,
+        channel_ratio: float,
+        spatial_ratio: float,
+        stats: Statistics | None = None,
+        strength: float | Tensor = 1.0,
+        clip: float | None = None,
+        eps: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Perturb a feature map (B, C, H, W); the arguments are those of :meth:`mplib.MetaPerturb.forward`."""
+        factor = self.mean + self.deviation * standard_normal(x, eps, generator)
+        return perturb(x, factor, strength, clip).to(x.dtype)
+
+
+def matched_noise(moments: Sequence[tuple[float, float]]) -> nn.ModuleList:
+    """Plain noise for each site of a network, to be attached in place of a phi.
+
+    Args:
+        moments: mean and standard deviation for each site, as :func:`site_moments` measures them.
+
+    Example:
+        >>> import mplib
+        >>> net = mplib.nets.build("conv4", num_classes=2, image_size=16, width=4)
+        >>> net = mplib.attach(net, matched_noise([(0.5, 0.3)] * 4), image_size=16)
+    """
+    return nn.ModuleList(PlainNoise(mean, deviation) for mean, deviation in moments)
+
+
+@torch.no_grad()
+def site_moments(net: nn.Module, images: Tensor, seed: int = 0) -> Moments:
+    """Mean and standard deviation of what phi multiplies by, at each site, on a batch in eval mode.
+
+    Args:
+        net: a network with a phi attached.
+        images: (B, 3, H, W), normalised.
+        seed: seed of the noise, at least 0.
+
+    Returns:
+        One pair for each site, in the order of :func:`mplib.sites`.
+
+    Raises:
+        MplibError: no phi is attached.
+    """
+    perturbation = perturbation_of(net)
+    if perturbation is None or not isinstance(perturbation.phi, MetaPerturb):
+        raise MplibError("the network has no phi attached, expected one whose noise can be measured")
+    with private_randomness(images.device), eval_mode(net), observed_sites(net) as calls:
+        torch.manual_seed(derive(seed, "moments"))
+        net(images)
+        factors = [
+            perturbation.phi.factor(call.x, call.channel_ratio, call.spatial_ratio, call.stats) for call in calls
+        ]
+    return [(factor.mean().item(), factor.std().item()) for factor in factors]

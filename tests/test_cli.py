@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mplib.cli import main
+
+TINY = ["--image-size", "16", "--width", "4", "--steps", "2", "--batch-size", "16", "--device", "cpu", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("meta") / "out"
+    words = ["meta-train", "--data", "digits", "--tasks", "2", "--net", "conv4", *TINY, "--out", str(folder)]
+    assert main(words) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def moved(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("transfer") / "out"
+    words = ["transfer", "--data", "digits", "--per-class", "2", "--phi", str(learned / "phi.safetensors")]
+    assert main([*words, "--seeds", "0,1", "--samples", "2", *TINY, "--out", str(folder)]) == 0
+    return folder
+
+
+def test_meta_train_writes_a_phi_and_its_history(learned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(pd.read_csv(learned / "history.csv")["step"]) == [1, 2]
+    assert main(["info", str(learned / "phi.safetensors")]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["parameters"] == 82 and record["provenance"]["tasks"] == 2
+
+
+def test_transfer_compares_methods_over_seeds(moved: Path) -> None:
+    results = pd.read_csv(moved / "results.csv")
+    assert len(results) == 8 and set(results["method"]) == {"none", "untrained", "noise", "phi"}
+    assert len(list((moved / "networks").glob("*.safetensors"))) == 8
+
+
+def test_resume_repeats_nothing(moved: Path, learned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (moved / "runs").iterdir()}
+    words = ["transfer", "--data", "digits", "--per-class", "2", "--phi", str(learned / "phi.safetensors")]
+    assert main([*words, "--seeds", "0,1", "--samples", "2", *TINY, "--out", str(moved)]) == 2
+    assert "is not empty, expected a new folder, or --resume" in capsys.readouterr().err
+    assert main([*words, "--seeds", "0,1", "--samples", "2", *TINY, "--out", str(moved), "--resume"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (moved / "runs").iterdir()} == before
+    out = capsys.readouterr().out
+    assert "phi" in out and "n=2 seeds" in out
+
+
+def test_evaluate_scores_a_saved_network(moved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = next((moved / "networks").glob("*.safetensors"))
+    assert main(["evaluate", str(network), "--data", "digits", "--samples", "2", "--device", "cpu"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    out = tmp_path / "scores.json"
+    assert (
+        main(["evaluate", str(network), "--data", "digits", "--samples", "2", "--device", "cpu", "--out", str(out)])
+        == 0
+    )
+    assert json.loads(out.read_text())["nll"] == printed["nll"]
+    assert main(["info", str(network)]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "conv4"
+
+
+def test_data_is_listed_and_described(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("photos", "mnist5k", "digits", "cifar100", "s-cifar100"))
+    assert main(["data", "get", "digits", "--image-size", "8"]) == 0
+    assert "10 classes" in capsys.readouterr().out
+
+
+def test_info_names_versions_networks_and_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert "resnet20" in record["networks"] and "torch" in record and "mnist5k" in record["data"]
+
+
+OUT = ["--out", "{tmp}/out"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["transfer", "--data", "mnist", *OUT], "unknown data set 'mnist'"),
+        (["transfer", "--data", "digits", "--net", "conv5", *TINY, *OUT], "unknown network 'conv5'"),
+        (["transfer", "--data", "digits", "--methods", "fi", *TINY, *OUT], "unknown method 'fi'"),
+        (["transfer", "--data", "digits", "--steps", "0", *OUT], "steps is 0"),
+        (["transfer", "--data", "digits", "--phi", "nowhere", *OUT], "there is no file nowhere"),
+        (["transfer", "--data", "digits", "--per-class", "9999", *OUT], "per_class is 9999"),
+        (["meta-train", "--data", "digits", "--tasks", "3", *TINY, *OUT], "n_tasks is 3"),
+        (["meta-train", "--data", "digits", "--tasks", "40", *TINY, *OUT], "n_tasks is 40"),
+        (["meta-train", "--data", "digits", "--image-size", "0", *OUT], "image_size is 0"),
+        (["meta-train", "--data", "digits", *TINY, "--out", "{tmp}/file"], "which is a file"),
+        (["evaluate", "{tmp}/file", "--data", "digits"], "not a whole safetensors file"),
+        (["info", "{tmp}/file"], "not a whole safetensors file"),
+        (["data", "get", "nothing"], "unknown data set 'nothing'"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_exit_code_2(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("not a checkpoint")
+    assert main([word.format(tmp=tmp_path) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("mplib: ") and message in error and error.count("\n") == 1
+    assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("words", [["--seeds", "a,b"], ["--clip", "much"], ["--methods", ","], ["--steps", "abc"]])
+def test_words_that_are_no_values_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["transfer", "--out", "x", *words])
+    assert stopped.value.code == 2 and words[0] in capsys.readouterr().err
+
+
+def test_runs_as_a_module_and_helps() -> None:
+    done = subprocess.run([sys.executable, "-m", "mplib", "--help"], capture_output=True, text=True, check=True)
+    assert all(command in done.stdout for command in ("meta-train", "transfer", "evaluate", "data", "info"))

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mplib import MplibError, load_network
+from mplib.experiments import METHODS, Transfer, compare, fingerprint, run_transfer
+from mplib.runs import RunStore
+from tests.toys import flat, toy_data, toy_net, toy_phi
+
+SHORT = Transfer("none", width=4, per_class=4, steps=3, batch_size=8, samples=2)
+
+
+def test_every_method_runs_on_the_same_footing(tmp_path: Path) -> None:
+    transfers = [replace(SHORT, method=method, seed=seed) for seed in (0, 1) for method in METHODS]
+    rows = compare(transfers, toy_data(), toy_phi(), RunStore(tmp_path), device="cpu")
+    assert [row["config"]["method"] for row in rows] == list(METHODS) * 2
+    assert len(list(tmp_path.iterdir())) == 8
+    for row in rows:
+        assert row["result"]["n"] == 48 and len(row["result"]["history"]) == 3
+    same = {row["config"]["images"] for row in rows}
+    assert len(same) == 1
+
+
+def test_methods_start_from_the_same_network_and_the_same_images() -> None:
+    """With a learning rate of next to nothing, what is left of a run is its start."""
+    starts = []
+    for method in ("none", "untrained"):
+        _, net, _ = run_transfer(replace(SHORT, method=method, steps=1), toy_data(), device="cpu")
+        starts.append(torch.cat([p.flatten() for name, p in net.named_parameters() if "perturbation" not in name]))
+    assert (starts[0] - starts[1]).abs().max() < 0.01  # one Adam step of 1e-3 apart
+
+
+def test_processes_side_by_side_make_the_same_rows(tmp_path: Path) -> None:
+    transfers = [replace(SHORT, method=method, seed=seed) for seed in (0, 1) for method in ("none", "noise")]
+    one, two = (
+        compare(transfers, toy_data(), toy_phi(), RunStore(tmp_path / str(jobs)), device="cpu", jobs=jobs)
+        for jobs in (1, 2)
+    )
+    assert [row["config"] for row in one] == [row["config"] for row in two]
+    for a, b in zip(one, two, strict=True):
+        assert a["result"]["nll"] == pytest.approx(b["result"]["nll"], rel=1e-5)
+    with pytest.raises(MplibError, match="jobs is 0"):
+        compare(transfers, toy_data(), toy_phi(), RunStore(tmp_path), jobs=0)
+    with pytest.raises(MplibError, match="unknown network 'conv5'"):
+        broken = [replace(transfer, net="conv5") for transfer in transfers]
+        compare(broken, toy_data(), toy_phi(), RunStore(tmp_path / "broken"), device="cpu", jobs=2)
+
+
+def test_the_noise_control_takes_the_moments_of_the_phi_run(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    compare([replace(SHORT, method="noise")], toy_data(), toy_phi(), store, device="cpu")
+    assert sorted(row["config"]["method"] for row in store.rows()) == ["noise", "phi"]
+
+
+def test_a_stopped_comparison_goes_on_and_networks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mplib import experiments
+
+    transfers = [replace(SHORT, method="phi", seed=seed) for seed in range(2)]
+    arguments = (transfers, toy_data(), toy_phi())
+    expected = compare(*arguments, RunStore(tmp_path / "whole"), device="cpu")
+
+    def stop(net: object, split: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments, "evaluate", stop)
+    with pytest.raises(KeyboardInterrupt):
+        compare(*arguments, RunStore(tmp_path / "runs"), device="cpu", networks=tmp_path / "networks")
+    monkeypatch.undo()
+    assert [path.suffix for path in (tmp_path / "networks").iterdir()] == [".checkpoint"]
+    rows = compare(*arguments, RunStore(tmp_path / "runs"), device="cpu", networks=tmp_path / "networks")
+    assert [row["result"] for row in rows] == [row["result"] for row in expected]
+    files = sorted((tmp_path / "networks").iterdir())
+    assert [path.suffix for path in files] == [".safetensors"] * 2
+    _, provenance = load_network(files[0])
+    assert provenance["method"] == "phi"
+
+
+def test_fine_tuning_is_another_run(tmp_path: Path) -> None:
+    store, source = RunStore(tmp_path), toy_net(seed=4)
+    for start in (None, source):
+        compare([SHORT], toy_data(), toy_phi(), store, device="cpu", source=start)
+    assert len(store.rows()) == 2
+
+
+def test_a_fingerprint_stands_for_the_numbers() -> None:
+    assert fingerprint(toy_phi(1)) == fingerprint(toy_phi(1)) != fingerprint(toy_phi(2))
+    assert torch.equal(flat(toy_phi(1)), flat(toy_phi(1)))
+
+
+def test_refuses_what_cannot_be() -> None:
+    with pytest.raises(MplibError, match="unknown method 'fi'"):
+        run_transfer(replace(SHORT, method="fi"), toy_data(), device="cpu")
+    with pytest.raises(MplibError, match="no phi was given"):
+        run_transfer(replace(SHORT, method="phi"), toy_data(), device="cpu")
+    with pytest.raises(MplibError, match="no moments were given"):
+        run_transfer(replace(SHORT, method="noise"), toy_data(), device="cpu")

@@ -1,0 +1,70 @@
+"""What chapters show: the badge, tables, intended errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from bs4 import BeautifulSoup
+
+from mpbook import page
+from mplib.errors import MplibError
+from tests.tiny import Tiny
+
+
+def test_the_badge_says_what_made_the_page() -> None:
+    badge = page.badge("full", seeds=[3], device="cpu")
+    text = BeautifulSoup(badge._repr_html_(), "html.parser").get_text()
+    for words in ("Full preset", "torch " + torch.__version__, "commit", "; seed 3."):
+        assert words in text
+        assert words in repr(badge)
+    assert repr(badge) == repr(page.badge("full", seeds=[3], device="cpu"))
+    assert "; seed" not in repr(page.badge("fast"))
+    assert "Do not quote" in repr(page.badge("smoke"))
+    with pytest.raises(MplibError, match="unknown preset 'fats', did you mean 'fast'"):
+        page.badge("fats")
+
+
+def test_a_table_has_a_caption_and_headers() -> None:
+    frame = pd.DataFrame({"net <a>": ["conv4", "vgg9"], "n": [1, 20], "acc": [0.12345, np.nan], "ok": [True, False]})
+    table = page.table(frame, "Two & two", digits=2)
+    soup = BeautifulSoup(table._repr_html_(), "html.parser")
+    assert soup.caption is not None
+    assert soup.caption.get_text() == "Two & two"
+    assert [th.get_text() for th in soup.select("th[scope=col]")] == ["net <a>", "n", "acc", "ok"]
+    assert [th.get_text() for th in soup.select("th[scope=row]")] == ["conv4", "vgg9"]
+    assert [td.get_text() for td in soup.select("td.number")] == ["1", "0.12", "20", "–"]
+    assert repr(table).splitlines() == [
+        "Two & two",
+        "net <a>   n   acc  ok",
+        "conv4     1  0.12  True",
+        "vgg9     20     –  False",
+    ]
+
+
+def test_a_table_has_rows() -> None:
+    with pytest.raises(MplibError, match="has no rows"):
+        page.table([], "Nothing")
+
+
+def test_shows_only_the_error_that_is_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    with page.shows(MplibError, KeyError):
+        raise MplibError("steps is -3, expected at least 1")
+    assert capsys.readouterr().out == "MplibError: steps is -3, expected at least 1\n"
+    with pytest.raises(ZeroDivisionError), page.shows(MplibError):
+        _ = 1 / 0
+    with pytest.raises(AssertionError, match="nothing was raised, expected MplibError"), page.shows(MplibError):
+        pass
+
+
+def test_files_are_found_from_the_chapter(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    root = tiny()
+    monkeypatch.chdir(root / "book")
+    assert page.root() == root
+    assert page.results("transfer", "rows.json") == root / "book" / "results" / "transfer" / "rows.json"
+    folder = page.scratch("smoke", "runs")
+    assert folder == root / "build" / "smoke" / "scratch" / "runs"
+    assert folder.is_dir()
