@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from mplib import devices, nets
 from mplib.attachment import attach, batch_statistics
