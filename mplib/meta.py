@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
-from tqdm import tqdm
 
 from mplib import devices, nets
 from mplib.attachment import attach, batch_statistics
@@ -29,7 +28,17 @@ from mplib.errors import MplibError
 from mplib.perturb import MetaPerturb
 from mplib.provenance import environment
 from mplib.seeding import derive, private_randomness, stream
-from mplib.training import History, Log, Recipe, adam, frozen_perturbation, load_run, own_parameters, training_step
+from mplib.training import (
+    History,
+    Log,
+    Recipe,
+    adam,
+    frozen_perturbation,
+    load_run,
+    own_parameters,
+    progress_bar,
+    training_step,
+)
 
 
 @dataclass
@@ -152,7 +161,7 @@ def meta_train(
     columns = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "phi_gradient")
     log, saved = Log(history, every=max(1, steps // 100), last=steps), first
     with private_randomness(place):
-        for step in tqdm(range(first, steps), initial=first, total=steps, disable=not progress, desc="meta-train"):
+        for step in progress_bar("meta-train", first, steps, progress):
             seen = [(*learner.theta_step(step), *learner.phi_gradient(step, update_statistics)) for learner in learners]
             for part, gradients in zip(shared.parameters(), zip(*(row[4] for row in seen), strict=True), strict=True):
                 part.grad = torch.stack(gradients).mean(dim=0)

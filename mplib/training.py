@@ -5,7 +5,7 @@ Meta-testing is this: phi is frozen, and its strength rises from 0 to 1 over the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -181,7 +181,7 @@ def train(
     log, saved = Log(history, every=max(1, steps // 100), last=steps), first
     with private_randomness(place), frozen_perturbation(net):
         net.train()
-        for step in tqdm(range(first, steps), initial=first, total=steps, disable=not progress, desc="train"):
+        for step in progress_bar("train", first, steps, progress):
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate(step)
             if perturbation_of(net) is not None:
@@ -275,6 +275,13 @@ def transfer_convolutions(source: nn.Module, target: nn.Module) -> list[str]:
     if not copied:
         raise MplibError("the target network has no convolutions, expected at least one to copy")
     return copied
+
+
+def progress_bar(label: str, first: int, steps: int, show: bool) -> Iterable[int]:
+    """The steps from ``first`` on, with a bar if ``show``; ``TQDM_DISABLE=1`` in the environment hides every bar."""
+    hidden = {} if show else {"disable": True}  # an explicit disable=False would overrule the environment
+    steps_left: Iterable[int] = tqdm(range(first, steps), initial=first, total=steps, desc=label, **hidden)
+    return steps_left
 
 
 def check_outputs(net: nn.Module, data: Dataset) -> None:

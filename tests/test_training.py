@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,6 +96,15 @@ def test_a_probe_adds_to_the_history() -> None:
     )
     assert [row["twice"] for row in history.rows] == [2, 4, 6, 8]
     assert list(history.frame()["step"]) == [1, 2, 3, 4]
+
+
+def test_bars_are_for_people() -> None:
+    """Shown on request, and never where the environment says no. The environment is read when tqdm is imported."""
+    code = "from mplib.training import progress_bar; list(progress_bar('train', 0, 3, {show}))"
+    for show, environment, seen in ((True, {}, True), (False, {}, False), (True, {"TQDM_DISABLE": "1"}, False)):
+        command = [sys.executable, "-c", code.format(show=show)]
+        done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+        assert ("train" in done.stderr) == seen
 
 
 def test_strength_and_rate_follow_the_paper() -> None:
