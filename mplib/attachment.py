@@ -30,11 +30,13 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 class SiteFunction(Protocol):
-    """What may perturb a site: a ``MetaPerturb``, or a control with the same two methods."""
+    """What may perturb a site: a ``MetaPerturb``, or any module with this method.
 
-    def statistics(self, x: Tensor) -> Statistics | None: ...
+    It gives the perturbed map, and the statistics that it was perturbed with: those it was given, those of the batch if
+    it was given none, or None if it does not look at the batch.
+    """
 
-    def __call__(
+    def visit(
         self,
         x: Tensor,
         channel_ratio: float,
@@ -44,7 +46,7 @@ class SiteFunction(Protocol):
         clip: float | None = None,
         eps: Tensor | None = None,
         generator: torch.Generator | None = None,
-    ) -> Tensor: ...
+    ) -> tuple[Tensor, Statistics | None]: ...
 
 
 class SiteCall(NamedTuple):
@@ -137,11 +139,17 @@ class Perturbation(nn.Module):
         running = cast(RunningStatistics, self.statistics[index])
         update = self.training if self.update is None else self.update
         from_batch = self.training or self.update is not None
-        stats = function.statistics(x) if from_batch else (running.mean, running.var)
         ratios = site.channels / self.channel_ref, x.shape[2] / self.image_size
+        y, stats = function.visit(
+            x,
+            *ratios,
+            stats=None if from_batch else (running.mean, running.var),
+            strength=self.strength,
+            clip=self.clip,
+            generator=self.generator,
+        )
         if self.calls is not None:
             self.calls.append(SiteCall(site, x, *ratios, stats))
-        y = function(x, *ratios, stats=stats, strength=self.strength, clip=self.clip, generator=self.generator)
         if update and stats is not None:
             running.update(*stats)
         return y
@@ -176,8 +184,7 @@ def attach(
         net: any network of two-dimensional feature maps, with ``image_size`` square images of as many channels as its
             first convolution takes.
         phi: the perturbation function, a ``MetaPerturb``; it may be attached to several networks. A control may
-            take its place: a module with the same ``forward`` and ``statistics``, or an ``nn.ModuleList`` with one for
-            each site.
+            take its place: a :class:`SiteFunction`, or an ``nn.ModuleList`` with one for each site.
         image_size: H_ref, in pixels.
         clip: upper bound of a perturbed map, positive; None for none.
         channel_ref: C_ref; if None, the largest number of channels over the sites, which is the authors' value for
@@ -202,7 +209,7 @@ def attach(
         raise MplibError(f"net is {net!r}, expected a torch module")
     functions = list(phi) if isinstance(phi, nn.ModuleList) else [phi]
     for function in functions:
-        if not isinstance(function, nn.Module) or not callable(getattr(function, "statistics", None)):
+        if not isinstance(function, nn.Module) or not callable(getattr(function, "visit", None)):
             raise MplibError(f"phi is of type {type(function).__name__}, expected a MetaPerturb")
     if perturbation_of(net) is not None:
         raise MplibError(f"{type(net).__name__} has a perturbation already, expected none: call detach(net) first")

@@ -16,8 +16,9 @@ every channel, and every network:
 :math:`*` is a 3x3 convolution with zero padding 1 and no bias, and :math:`c` is the strength of the perturbation.
 
 Read from top to bottom, this file is these six lines. It is the only place where they are written down for reading;
-everything fast is compared with it. Source: the authors' ``models/perturb.py`` (the paper's own equations could not be
-read). What differs from it is said at the line where it does.
+:mod:`mplib.fused`, which runs in its place where it can, is compared with it. Source: the authors'
+``models/perturb.py`` (the paper's own equations could not be read). What differs from it is said at the line where it
+does.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mplib import fused
 from mplib.checkpoints import PathLike, read_state, read_tensors, write_tensors
 from mplib.errors import MplibError, unknown
 
@@ -108,10 +110,7 @@ def batch_statistics(features: Tensor) -> Statistics:
         MplibError: the batch has one image; one image has no variance.
     """
     if features.shape[0] < 2:
-        raise MplibError(
-            f"the batch has {features.shape[0]} image, expected at least 2: the scale needs the variance over a batch "
-            "(in eval mode running statistics take its place)"
-        )
+        raise _no_variance(features.shape[0])
     return features.mean(dim=0), features.var(dim=0)
 
 
@@ -159,8 +158,7 @@ def standard_normal(x: Tensor, eps: Tensor | None = None, generator: torch.Gener
         if generator is None:
             return torch.randn_like(x)
         return torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
-    if eps.shape != x.shape:
-        raise MplibError(f"eps has the shape {tuple(eps.shape)}, expected that of the map, {tuple(x.shape)}")
+    _check_noise(x, eps)
     return eps
 
 
@@ -267,8 +265,37 @@ class MetaPerturb(nn.Module):
         Raises:
             MplibError: a shape that does not fit, or a batch of one image without ``stats``.
         """
+        return self.visit(x, channel_ratio, spatial_ratio, stats, strength, clip, eps, generator)[0]
+
+    def visit(
+        self,
+        x: Tensor,
+        channel_ratio: float,
+        spatial_ratio: float,
+        stats: Statistics | None = None,
+        strength: float | Tensor = 1.0,
+        clip: float | None = None,
+        eps: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Statistics]:
+        """Perturb a feature map as :meth:`forward` does, and give the statistics that were used as well."""
+        _check_map(x)
+        if stats is None and x.shape[0] < 2:
+            raise _no_variance(x.shape[0])
+        if stats is not None:
+            _check_statistics(stats, x.shape[1])
+        weights = self.weights
+        given = () if stats is None else stats
+        if fused.supports(x, weights) and not any(part.requires_grad for part in given):
+            flat = torch.cat([part.detach().flatten() for part in weights])
+            _check_noise(x, eps)
+            return fused.perturb_frozen(
+                x, flat, channel_ratio, spatial_ratio, stats, float(strength), clip, eps, generator
+            )
+        if stats is None:
+            stats = self.statistics(x)
         factor = self.factor(x, channel_ratio, spatial_ratio, stats, eps, generator)
-        return perturb(x, factor, strength, clip).to(x.dtype)
+        return perturb(x, factor, strength, clip).to(x.dtype), stats
 
     def factor(
         self,
@@ -392,3 +419,15 @@ def _check_statistics(stats: Statistics, channels: int) -> None:
     given = [tuple(part.shape) for part in stats]
     if given != [expected, expected]:
         raise MplibError(f"stats have the shapes {given}, expected a mean and a variance of shape {expected}")
+
+
+def _check_noise(x: Tensor, eps: Tensor | None) -> None:
+    if eps is not None and eps.shape != x.shape:
+        raise MplibError(f"eps has the shape {tuple(eps.shape)}, expected that of the map, {tuple(x.shape)}")
+
+
+def _no_variance(images: int) -> MplibError:
+    return MplibError(
+        f"the batch has {images} image, expected at least 2: the scale needs the variance over a batch "
+        "(in eval mode running statistics take its place)"
+    )

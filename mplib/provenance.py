@@ -18,6 +18,7 @@ _PACKAGE = Path(__file__).parent
 
 METHOD = (
     "perturb",
+    "fused",
     "nets",
     "interception",
     "discovery",

@@ -7,6 +7,7 @@ Two controls belong to every experiment that credits meta-learning: an untrained
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,10 +50,7 @@ class PlainNoise(nn.Module):
         self.register_buffer("mean", torch.tensor(float(mean)))
         self.register_buffer("deviation", torch.tensor(float(deviation)))
 
-    def statistics(self, x: Tensor) -> None:
-        """None: the noise does not look at the batch."""
-
-    def forward(
+    def visit(
         self,
         x: Tensor,
         channel_ratio: float,
@@ -62,10 +60,14 @@ class PlainNoise(nn.Module):
         clip: float | None = None,
         eps: Tensor | None = None,
         generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Perturb a feature map (B, C, H, W); the arguments are those of :meth:`mplib.MetaPerturb.forward`."""
+    ) -> tuple[Tensor, None]:
+        """Perturb a feature map (B, C, H, W); the arguments are those of :meth:`mplib.MetaPerturb.visit`."""
         factor = self.mean + self.deviation * standard_normal(x, eps, generator)
-        return perturb(x, factor, strength, clip).to(x.dtype)
+        return perturb(x, factor, strength, clip).to(x.dtype), None
+
+    def forward(self, *arguments: Any, **options: Any) -> Tensor:
+        """The map that :meth:`visit` gives."""
+        return self.visit(*arguments, **options)[0]
 
 
 def matched_noise(moments: Sequence[tuple[float, float]]) -> nn.ModuleList:

@@ -33,11 +33,8 @@ from mplib.perturb import MetaPerturb
 class Half(nn.Module):
     """In place of phi, something whose effect can be followed by hand: it multiplies by one half."""
 
-    def statistics(self, x: Tensor) -> None:
-        return None
-
-    def forward(self, x: Tensor, *ratios: float, strength: Tensor, **settings: Any) -> Tensor:
-        return x * (1 - strength / 2)
+    def visit(self, x: Tensor, *ratios: float, strength: Tensor, **settings: Any) -> tuple[Tensor, None]:
+        return x * (1 - strength / 2), None
 
 
 class PostActivation(nn.Module):

@@ -1,0 +1,142 @@
+"""The perturbation with phi frozen as one differentiable function of the feature map.
+
+Only x is kept for backward: the noise is a function of (seed, position) and is drawn again, and the two stencil
+layers are cheap enough to be computed again. A second pass, forward and backward, is needed for the statistics, which
+have to be known for the whole batch before s is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mplib.fused.arithmetic import Floats, f32, jit
+from mplib.fused.kernels import BACKWARD, BACKWARD_FEATURES, FEATURES, FORWARD
+from mplib.fused.launch import launch
+
+
+class PerturbFrozen(torch.autograd.Function):
+    """x to y, with the mean and the variance of the features, which are given out but not differentiated."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, w: Floats, sizes: float, running_stats: tuple[Tensor, Tensor] | None,
+        eps: Tensor | None, seed: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        B, C, _, _ = x.shape
+        u = None
+        if running_stats is None:
+            u = np.empty((B, 4 * C), np.float32)
+            launch(FEATURES, x, w, per_map=u)
+            mean, var = torch.empty(C, 4), torch.empty(C, 4)
+            moments(u, mean.view(-1).numpy(), var.view(-1).numpy())
+        else:
+            mean, var = (t.detach().clone() for t in running_stats)
+        s = np.empty(C, np.float32)
+        scales(mean.view(-1).numpy(), var.view(-1).numpy(), w, sizes, s)
+        y = torch.empty_like(x)
+        launch(FORWARD, x, w, y=y, eps=eps, s=s, seed=seed)
+        ctx.save_for_backward(x, eps)
+        ctx.small = (w, u, mean.view(-1).numpy(), s, seed)
+        ctx.mark_non_differentiable(mean, var)
+        return y, mean, var
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        x, eps = ctx.saved_tensors
+        w, u, mean, s, seed = ctx.small
+        ds = np.empty(x.shape[:2], np.float32)
+        dx = torch.empty_like(x)
+        launch(BACKWARD, x, w, y=dx, g=g.contiguous(), eps=eps, s=s, per_map=ds, seed=seed)
+        if u is not None:
+            du = np.empty_like(u)
+            feature_gradient(u, mean, ds, s, w, du)
+            launch(BACKWARD_FEATURES, x, w, y=dx, per_map=du)
+        return dx, None, None, None, None, None
+
+
+def perturb_frozen(
+    x: Tensor,
+    weights: Tensor,
+    channel_ratio: float,
+    spatial_ratio: float,
+    running_stats: tuple[Tensor, Tensor] | None = None,
+    strength: float = 1.0,
+    clip: float | None = None,
+    eps: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Perturb a feature map by a frozen phi: ``y = min(x (1 + c (s z - 1)), clip)``, differentiable in x, once.
+
+    Args:
+        x: feature map (B, C, H, W) for which ``supports`` holds.
+        weights: the 82 parameters in the order w_1, v_1, w_2, v_2, K, f.
+        channel_ratio: C / C_ref.
+        spatial_ratio: H / H_ref.
+        running_stats: mean and variance of the features, each (C, 4), taken as constants; None: from the batch, B >= 2.
+        strength: c in [0, 1].
+        clip: upper bound of y, or None.
+        eps: the noise, as x, standard normal; None: drawn by a generator of its own, seeded from ``generator``.
+        generator: torch generator, from which one number is drawn if eps is None; None: torch's default one.
+
+    Returns:
+        y as x, and the mean and the unbiased variance of the features, each (C, 4): the batch's, or the given ones.
+    """
+    seed = int(torch.randint(2**63 - 1, (), generator=generator)) if eps is None else 0
+    w = np.empty(84, np.float32)
+    w[:82] = weights.detach().numpy()
+    w[82], w[83] = strength, math.inf if clip is None else clip
+    sizes = float(w[80]) * channel_ratio + float(w[81]) * spatial_ratio
+    return PerturbFrozen.apply(x, w, sizes, running_stats, None if eps is None else eps.detach().contiguous(), seed)
+
+
+# The statistics: s from the mean and variance of u, and back. u and du are (B, 4 C), summed in float64.
+
+
+@jit
+def moments(u: Floats, mean: Floats, var: Floats) -> None:
+    B = u.shape[0]
+    sums = np.zeros(u.shape[1])
+    for i in range(B):
+        for j in range(sums.size):
+            sums[j] += u[i, j]
+    for j in range(sums.size):
+        mean[j] = f32(sums[j] / B)
+        sums[j] = 0.0
+    for i in range(B):
+        for j in range(sums.size):
+            sums[j] += (u[i, j] - mean[j]) * (u[i, j] - mean[j])
+    for j in range(sums.size):
+        var[j] = f32(sums[j] / (B - 1))
+
+
+@jit
+def scales(mean: Floats, var: Floats, w: Floats, sizes: float, s: Floats) -> None:
+    for c in range(s.size):
+        logit = sizes
+        for q in range(4):
+            logit += mean[4 * c + q] * w[72 + q] + var[4 * c + q] * w[76 + q]
+        s[c] = f32(1.0 / (1.0 + math.exp(-logit)))
+
+
+@jit
+def feature_gradient(u: Floats, mean: Floats, ds: Floats, s: Floats, w: Floats, du: Floats) -> None:
+    B, C = ds.shape
+    sums = np.zeros(C)
+    for i in range(B):
+        for c in range(C):
+            sums[c] += ds[i, c]
+    slope = np.empty(4 * C, np.float32)
+    level = np.empty(4 * C, np.float32)
+    for j in range(4 * C):
+        logit = sums[j // 4] * s[j // 4] * (1.0 - s[j // 4])
+        level[j] = f32(logit * w[72 + j % 4] / B)
+        slope[j] = f32(logit * w[76 + j % 4] * 2.0 / (B - 1))
+    for i in range(B):
+        for j in range(4 * C):
+            du[i, j] = level[j] + slope[j] * (u[i, j] - mean[j])
