@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mpbook import execution, notebooks, presets, references, rendering
+from mpbook import execution, notebooks, pictures, presets, references, rendering
 from mpbook.layout import PRESETS, Book, find
 from mplib.errors import MplibError
 
@@ -21,6 +21,7 @@ Run, compare and render the chapters of the book.
   compare      compare the smoke run with the stored outputs (nbval, nothing is executed)
   render       make the pages: build/<preset>/ -> _build/html/index.html
   book         run and render
+  picture      write one figure of an executed chapter to a PNG file
   clean        remove build/ and _build/
 
 The usual commands are 'make book' and 'make test'."""
@@ -83,12 +84,16 @@ def _parser() -> argparse.ArgumentParser:
     render.set_defaults(command=_render)
     book = commands.add_parser("book", help="run and render")
     book.set_defaults(command=_book, overrides=[], chapters=[])
+    picture = commands.add_parser("picture", help="write one figure to a PNG file")
+    picture.set_defaults(command=_picture)
+    picture.add_argument("name", help="name of the figure, fig-...")
+    picture.add_argument("path", type=Path, help="file to write")
     clean = commands.add_parser("clean", help="remove everything that was made")
     clean.set_defaults(command=_clean)
 
     for command in (show, run, record):
         command.add_argument("chapters", nargs="*", metavar="CHAPTER", help="names of chapters (default: all)")
-    for command in (run, render, book):
+    for command in (run, render, book, picture):
         command.add_argument("--preset", default="fast", choices=PRESETS, help="size of the run (default: fast)")
     for command in (run, book):
         command.add_argument("--force", action="store_true", help="run again although nothing has changed")
@@ -145,6 +150,10 @@ def _render(book: Book, options: argparse.Namespace) -> None:
 def _book(book: Book, options: argparse.Namespace) -> None:
     execution.run(book, options.preset, force=options.force, say=_say)
     _render(book, options)
+
+
+def _picture(book: Book, options: argparse.Namespace) -> None:
+    _say(f"wrote {pictures.export(book, options.preset, options.name, options.path)}")
 
 
 def _clean(book: Book, options: argparse.Namespace) -> None:
