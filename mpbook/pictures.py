@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mpbook import notebooks
 from mpbook.layout import Book
-from mplib.errors import MplibError, unknown
+from mplib.errors import unknown
 from mplib.files import atomic_path
 
 
