@@ -67,6 +67,13 @@ def test_evaluate_scores_a_saved_network(moved: Path, tmp_path: Path, capsys: py
     assert json.loads(capsys.readouterr().out)["name"] == "conv4"
 
 
+def test_bench_prints_ratios_and_writes_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", "--net", "conv4", "--width", "4", "--image-size", "16", "--batch-sizes", "2,4", "--turns", "3"]
+    assert main([*words, "--device", "cpu", "--out", str(tmp_path / "rows.csv")]) == 0
+    assert "perturbed, reference" in capsys.readouterr().out
+    assert list(pd.read_csv(tmp_path / "rows.csv")["batch_size"].unique()) == [2, 4]
+
+
 def test_data_is_listed_and_described(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "list"]) == 0
     listed = capsys.readouterr().out
