@@ -12,6 +12,7 @@ from mplib.attachment import attach, batch_statistics
 from mplib.batches import Batches
 from mplib.meta import frozen_batch_norm
 from mplib.seeding import derive, stream
+from mplib.training import frozen_perturbation
 from tests.toys import flat, toy_net, toy_phi, toy_task
 
 TASKS = [toy_task(0), toy_task(1, classes=2)]
@@ -38,7 +39,8 @@ def test_equals_algorithm_1_written_out() -> None:
             net.train()
             torch.manual_seed(derive(5, "theta noise", number, step))
             optimiser.zero_grad()
-            F.cross_entropy(net(images), labels).backward()
+            with frozen_perturbation(net):
+                F.cross_entropy(net(images), labels).backward()
             optimiser.step()
             images, labels = Batches(task.valid, 16, derive(5, "valid", number))[step]
             torch.manual_seed(derive(5, "phi noise", number, step))
