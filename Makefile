@@ -3,6 +3,8 @@
 PYTHON ?= python3
 PRESET ?= fast
 VENV := .venv
+# Idle threads sleep and do not spin, so that a busy machine is not made ten times slower.
+export OMP_WAIT_POLICY ?= PASSIVE
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NOTEBOOKS = $(wildcard book/*.ipynb)

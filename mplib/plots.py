@@ -57,7 +57,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def figure(columns: int = 1, rows: int = 1, height: float = 3.2, **options: Any) -> tuple[Figure, list[Axes]]:
-    """An empty figure in the book's style.
+    """An empty figure in the book's style, which becomes matplotlib's for the rest of the process.
 
     Args:
         columns, rows: panels.
@@ -75,8 +75,9 @@ def figure(columns: int = 1, rows: int = 1, height: float = 3.2, **options: Any)
     import matplotlib.pyplot as plt
     from cycler import cycler
 
-    with plt.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=COLOURS)}):
-        fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), layout="constrained", squeeze=False, **options)
+    # For the whole process: legends and pictures that are added later have to look alike too.
+    plt.rcParams.update({**_STYLE, "axes.prop_cycle": cycler(color=COLOURS)})
+    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), layout="constrained", squeeze=False, **options)
     return fig, list(axes.flat)
 
 
