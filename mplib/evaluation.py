@@ -95,7 +95,8 @@ def evaluate(net: nn.Module, split: Split, *, samples: int = 100, batch_size: in
         The :class:`Metrics`.
 
     Raises:
-        MplibError: an empty split, labels that the network has no output for, or a number below 1.
+        MplibError: an empty split, labels that the network has no output for, answers that are not numbers, or a
+            number below 1.
 
     Example:
         >>> import mplib
@@ -110,6 +111,11 @@ def evaluate(net: nn.Module, split: Split, *, samples: int = 100, batch_size: in
         raise MplibError(
             f"labels reach from {int(labels.min())} to {int(labels.max())}, expected them within the network's "
             f"{log_probabilities.shape[1]} outputs"
+        )
+    wrong = int(log_probabilities.isnan().any(dim=1).sum())
+    if wrong:
+        raise MplibError(
+            f"the network's answer to {wrong} of {len(labels)} images is not a number, expected finite logits"
         )
     confidence, answer = log_probabilities.exp().max(dim=1)
     right = answer == labels

@@ -129,6 +129,7 @@ def meta_train(
     if checkpoint_every < 1:
         raise MplibError(f"checkpoint_every is {checkpoint_every}, expected at least 1")
     place = devices.resolve(device)
+    made_with = environment(place)  # now, since files may change while the run goes on
     started_from = {"source": "untrained"} if phi is None else phi.provenance
     shared = _start(phi, seed).to(place)
     learners = [
@@ -185,7 +186,7 @@ def meta_train(
         "classes": [task.num_classes for task in tasks],
         "images_per_half": [len(task.train.labels) for task in tasks],
         "image_size": tasks[0].image_size,
-        "environment": environment(place),
+        "environment": made_with,
     }
     return MetaRun(shared.cpu(), history, [learner.network.cpu() for learner in learners])
 

@@ -50,7 +50,7 @@ def environment(device: torch.device) -> dict[str, str]:
         "torch": torch.__version__,
         "device": devices.describe(device),
         "commit": commit(),
-        "source": source_hash(),
+        "source": loaded_source(),
     }
 
 
@@ -97,6 +97,12 @@ def source_hash(parts: Iterable[str] = METHOD) -> str:
             digest.update(file.relative_to(_PACKAGE).as_posix().encode())
             digest.update(_meaning(file.read_text(encoding="utf-8")).encode())
     return digest.hexdigest()[:12]
+
+
+@cache
+def loaded_source() -> str:
+    """:func:`source_hash` as it was when this process first asked; the files may change while it runs."""
+    return source_hash()
 
 
 def _meaning(source: str) -> str:

@@ -19,7 +19,7 @@ import torch
 from mplib.checkpoints import PathLike
 from mplib.errors import MplibError
 from mplib.files import read_json, write_json
-from mplib.provenance import environment, source_hash
+from mplib.provenance import environment, loaded_source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ def run_key(config: Mapping[str, Any], source: str | None = None) -> str:
         text = json.dumps(dict(config), sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise MplibError(f"the configuration cannot be written as JSON ({error}), expected plain values") from error
-    return hashlib.sha256(f"{text}\n{source or source_hash()}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{text}\n{source or loaded_source()}".encode()).hexdigest()[:16]
 
 
 class RunStore:
@@ -86,13 +86,14 @@ class RunStore:
         key = run_key(config)
         if self._path(key).exists():
             return self.read(key)
+        made_with = environment(device or torch.device("cpu"))  # now, since files may change while the run goes on
         started = time.perf_counter()
         result = dict(function())
         row = {
             "key": key,
             "config": dict(config),
             "result": result,
-            "environment": environment(device or torch.device("cpu")),
+            "environment": made_with,
             "seconds": round(time.perf_counter() - started, 3),
         }
         write_json(self._path(key), row)

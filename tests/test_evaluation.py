@@ -86,5 +86,9 @@ def test_refuses_what_cannot_be() -> None:
         predict(net, split.images[:0])
     with pytest.raises(MplibError, match="samples is 0"):
         predict(net, split.images, samples=0)
+    with pytest.raises(MplibError, match="6 of 6 images is not a number"):
+        broken = toy_net()
+        torch.nn.init.constant_(broken.fc.bias, float("nan"))
+        evaluate(broken, split)
     with pytest.raises(MplibError, match="expected them within the network's 3 outputs"):
         evaluate(net, Split(split.images, split.labels + 2))
