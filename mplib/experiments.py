@@ -240,6 +240,33 @@ class _Bench:
         return {**result, "history": history.rows}
 
 
+def paired_scores(rows: Sequence[Row], first: str, second: str, score: str) -> tuple[list[float], list[float]]:
+    """One score of two methods, matched by seed, whatever order the rows are in.
+
+    Args:
+        rows: rows of :func:`compare` that differ in method and seed alone.
+        first, second: two methods that occur in them.
+        score: a key of the result.
+
+    Returns:
+        The scores of the first and of the second method, seed by seed.
+
+    Raises:
+        MplibError: a method was not run, was run twice with a seed, or the two were run with different seeds.
+    """
+    by_seed: dict[str, dict[int, float]] = {first: {}, second: {}}
+    for row in rows:
+        method, seed = row["config"]["method"], row["config"]["seed"]
+        if method in by_seed:
+            if seed in by_seed[method]:
+                raise MplibError(f"there are two rows of {method!r} with seed {seed}, expected one of each")
+            by_seed[method][seed] = row["result"][score]
+    seeds = [sorted(found) for found in by_seed.values()]
+    if not seeds[0] or any(other != seeds[0] for other in seeds):
+        raise MplibError(f"{first!r} and {second!r} were run with the seeds {seeds}, expected the same ones")
+    return tuple([found[seed] for seed in sorted(found)] for found in by_seed.values())  # type: ignore[return-value]
+
+
 def fingerprint(module: nn.Module) -> str:
     """16 hexadecimal digits that stand for the numbers of a phi, or of a network."""
     digest = hashlib.sha256()

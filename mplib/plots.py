@@ -20,16 +20,17 @@ class Look(NamedTuple):
     """How a method is drawn everywhere: a colour, and a marker and a line style for those who do not see it."""
 
     label: str
+    short: str  # for the ticks of an axis
     colour: str
     marker: str
     line: str
 
 
 LOOKS = {
-    "none": Look("no perturbation", "#444444", "o", "-"),
-    "untrained": Look("untrained phi", "#E69F00", "s", "--"),
-    "noise": Look("matched plain noise", "#009E73", "^", "-."),
-    "phi": Look("meta-trained phi", "#0072B2", "D", "-"),
+    "none": Look("no perturbation", "none", "#444444", "o", "-"),
+    "untrained": Look("untrained phi", "untrained\nphi", "#E69F00", "s", "--"),
+    "noise": Look("matched plain noise", "plain\nnoise", "#009E73", "^", "-."),
+    "phi": Look("meta-trained phi", "learned\nphi", "#0072B2", "D", "-"),
 }
 """The look of each method of :data:`mplib.experiments.METHODS`; the colours are those of Okabe and Ito."""
 
@@ -93,18 +94,16 @@ def plot_methods(ax: Axes, rows: Sequence[Mapping[str, Any]], score: str, factor
     Raises:
         MplibError: no rows.
     """
-    by_method: dict[str, list[float]] = {}
+    by_method: dict[str, list[float]] = {method: [] for method in _methods(rows)}
     for row in rows:
-        by_method.setdefault(row["config"]["method"], []).append(factor * row["result"][score])
-    if not by_method:
-        raise MplibError("there are no rows to draw, expected at least one")
+        by_method[row["config"]["method"]].append(factor * row["result"][score])
     for place, (method, values) in enumerate(by_method.items()):
         look, interval = LOOKS[method], mean_interval(values)
         spread = [place + 0.22 + 0.03 * k for k in range(len(values))]
         ax.plot(spread, values, look.marker, color=look.colour, markersize=3, alpha=0.7)
         error = [[interval.mean - interval.low], [interval.high - interval.mean]] if interval.n > 1 else None
         ax.errorbar(place, interval.mean, error, fmt=look.marker, color=look.colour, capsize=4, markersize=7)
-    ax.set_xticks(range(len(by_method)), [LOOKS[method].label.replace(" ", "\n", 1) for method in by_method])
+    ax.set_xticks(range(len(by_method)), [LOOKS[method].short for method in by_method])
     ax.set_xlim(-0.5, len(by_method) - 0.3)
     ax.grid(visible=False, axis="x")
 
@@ -123,10 +122,7 @@ def plot_histories(ax: Axes, rows: Sequence[Mapping[str, Any]], column: str, fac
     """
     import numpy as np
 
-    methods = list(dict.fromkeys(row["config"]["method"] for row in rows))
-    if not methods:
-        raise MplibError("there are no rows to draw, expected at least one")
-    for method in methods:
+    for method in _methods(rows):
         look = LOOKS[method]
         histories = [row["result"]["history"] for row in rows if row["config"]["method"] == method]
         steps = [point["step"] for point in histories[0]]
@@ -134,3 +130,11 @@ def plot_histories(ax: Axes, rows: Sequence[Mapping[str, Any]], column: str, fac
         ax.fill_between(steps, values.min(axis=0), values.max(axis=0), color=look.colour, alpha=0.15, linewidth=0)
         ax.plot(steps, values.mean(axis=0), look.line, color=look.colour, label=look.label)
     ax.set_xlabel("training step")
+
+
+def _methods(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The methods that occur, always in the same order, whatever order the rows are in."""
+    occurring = {row["config"]["method"] for row in rows}
+    if not occurring:
+        raise MplibError("there are no rows to draw, expected at least one")
+    return [method for method in LOOKS if method in occurring]

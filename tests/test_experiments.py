@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mplib import MplibError, load_network
-from mplib.experiments import METHODS, Transfer, compare, fingerprint, run_transfer
+from mplib.experiments import METHODS, Transfer, compare, fingerprint, paired_scores, run_transfer
 from mplib.runs import RunStore
 from tests.toys import flat, toy_data, toy_net, toy_phi
 
@@ -77,6 +77,21 @@ def test_a_stopped_comparison_goes_on_and_networks_are_kept(tmp_path: Path, monk
     assert [path.suffix for path in files] == [".safetensors"] * 2
     _, provenance = load_network(files[0])
     assert provenance["method"] == "phi"
+
+
+def test_scores_are_paired_by_seed_in_whatever_order_the_rows_are() -> None:
+    rows = [
+        {"config": {"method": method, "seed": seed}, "result": {"nll": base + seed}}
+        for seed in (2, 0, 1)
+        for method, base in (("phi", 10.0), ("none", 20.0))
+    ]
+    assert paired_scores(rows[::-1], "phi", "none", "nll") == ([10, 11, 12], [20, 21, 22])
+    with pytest.raises(MplibError, match="expected the same ones"):
+        paired_scores(rows[1:], "phi", "none", "nll")
+    with pytest.raises(MplibError, match="expected the same ones"):
+        paired_scores(rows, "noise", "untrained", "nll")
+    with pytest.raises(MplibError, match="two rows of 'phi' with seed 2"):
+        paired_scores([*rows, rows[0]], "phi", "none", "nll")
 
 
 def test_fine_tuning_is_another_run(tmp_path: Path) -> None:

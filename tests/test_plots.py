@@ -21,7 +21,7 @@ def rows(seeds: int) -> list[dict]:
 
 def test_every_method_has_a_look_of_its_own() -> None:
     assert LOOKS.keys() == METHODS.keys()
-    for part in ("label", "colour", "marker"):
+    for part in ("label", "short", "colour", "marker"):
         assert len({getattr(look, part) for look in LOOKS.values()}) == len(LOOKS)
 
 
