@@ -31,7 +31,7 @@ from mplib.seeding import derive, private_randomness, stream
 from mplib.training import History, train, transfer_convolutions
 
 METHODS = {
-    "none": "no perturbation",
+    "none": "the network as it is",
     "untrained": "an untrained phi: the function without what it learned",
     "noise": "plain Gaussian noise with the mean and spread of phi at each site: what it learned, without the function",
     "phi": "a meta-trained phi",
