@@ -67,6 +67,7 @@ def meta_train(given: argparse.Namespace) -> None:
     )
     run.phi.save(folder / "phi.safetensors")
     _write_table(run.history.frame(), folder / "history.csv")
+    _record(given, folder)
     last = run.history.rows[-1]
     print(
         f"validation loss {last['valid_loss']:.3f} after {last['step']} steps; phi is in {folder / 'phi.safetensors'}"
@@ -116,6 +117,7 @@ def transfer(given: argparse.Namespace) -> None:
         progress=_show_progress(given),
     )
     _report(rows, given.methods, folder)
+    _record(given, folder)
 
 
 def evaluate(given: argparse.Namespace) -> None:
@@ -232,12 +234,19 @@ def _output(given: argparse.Namespace) -> Path:
         raise MplibError(f"--out is {folder}, which is a file, expected a folder")
     if folder.is_dir() and any(folder.iterdir()) and not given.resume:
         raise MplibError(f"--out is {folder}, which is not empty, expected a new folder, or --resume to go on there")
-    # Fail before hours of work, not after them.
+    # Fail before hours of work, not after them, and leave nothing that would be in the way of a better try.
+    from mplib.files import write_text
+
+    probe = folder / ".writable"
+    write_text(probe, "")
+    probe.unlink()
+    return folder
+
+
+def _record(given: argparse.Namespace, folder: Path) -> None:
     from mplib.files import write_json
 
-    words = {key: value for key, value in vars(given).items() if key != "command"}
-    write_json(folder / "command.json", words)
-    return folder
+    write_json(folder / "command.json", {key: value for key, value in vars(given).items() if key != "command"})
 
 
 def _write_table(frame: Any, path: Path) -> None:

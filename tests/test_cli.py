@@ -31,6 +31,7 @@ def moved(learned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_meta_train_writes_a_phi_and_its_history(learned: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert list(pd.read_csv(learned / "history.csv")["step"]) == [1, 2]
+    assert json.loads((learned / "command.json").read_text())["steps"] == 2
     assert main(["info", str(learned / "phi.safetensors")]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["parameters"] == 82 and record["provenance"]["tasks"] == 2
@@ -116,7 +117,7 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(
     assert main([word.format(tmp=tmp_path) for word in words]) == 2
     error = capsys.readouterr().err
     assert error.startswith("mplib: ") and message in error and error.count("\n") == 1
-    assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("*.safetensors"))
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["file"]
 
 
 @pytest.mark.parametrize("words", [["--seeds", "a,b"], ["--clip", "much"], ["--methods", ","], ["--steps", "abc"]])
