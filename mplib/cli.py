@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from mplib.errors import MplibError
+from mplib.errors import MplibError, unknown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,8 +82,6 @@ def transfer(given: argparse.Namespace) -> None:
 
     for method in given.methods:
         if method not in METHODS:
-            from mplib.errors import unknown
-
             raise unknown("method", method, METHODS)
     folder = _output(given)
     data = mplib.data.load(given.data, image_size=given.image_size)

@@ -269,8 +269,8 @@ def build(
         name: one of ``names()``.
         num_classes: outputs, at least 2.
         image_size: side S of the square images, in pixels. conv4 and conv6 need at least 16, vgg9 at least 32.
-        width: channels of every block of conv4 and conv6, 32 if not given; no other network takes it. (The
-            width in the paper's tables is unknown: see the design's parameter counts for 32 and 64.)
+        width: channels of every block of conv4 and conv6, 32 if not given; no other network takes it. The
+            width in the paper's tables is not known.
         in_channels: channels of the images.
 
     Returns:

@@ -57,10 +57,9 @@ def test_equals_algorithm_1_written_out() -> None:
 
 
 def test_every_part_of_phi_is_learned() -> None:
-    run = meta_train(TASKS, **OPTIONS)
+    run = meta_train(TASKS, **OPTIONS, weight_decay=0.0)  # weight decay would move a part that gets no gradient, too
     before = MetaPerturb(generator=stream(0, "phi")).state_dict()
     assert all(not value.equal(before[name]) for name, value in run.phi.state_dict().items())
-    assert run.phi.kernels.grad is None or run.phi.kernels.grad.abs().sum() > 0
 
 
 def test_the_phi_step_leaves_running_statistics_alone_unless_asked() -> None:
