@@ -27,8 +27,18 @@ from mplib.seeding import derive, private_randomness
 if TYPE_CHECKING:
     import pandas as pd
 
+Objective = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""What a step minimises: called with the network, a batch of images and its labels; gives the loss, and the logits that
+the labels are compared with. It may draw from torch's default generator, which is seeded for each step."""
+
 Probe = Callable[[int, nn.Module], Mapping[str, float]]
 """Called with the number of steps done and the network; what it returns is added to the history."""
+
+
+def cross_entropy(net: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The usual objective: cross-entropy of the network's logits."""
+    logits = net(images)
+    return F.cross_entropy(logits, labels), logits
 
 
 @dataclass(frozen=True)
@@ -119,6 +129,7 @@ def train(
     gamma: float = 0.3,
     warmup: float = 0.4,
     augment: bool = True,
+    objective: Objective = cross_entropy,
     seed: int = 0,
     device: str | torch.device = "auto",
     probe: Probe | None = None,
@@ -136,6 +147,7 @@ def train(
         net: a network with as many outputs as the data set has classes, or more.
         data: a data set of :func:`mplib.data.load`.
         steps, batch_size, learning_rate, weight_decay, milestones, gamma, warmup, augment: see :class:`Recipe`.
+        objective: what each step minimises; see :data:`Objective`.
         seed: seed of the order, the augmentation and the noise, at least 0. The initial weights are the network's.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``; the network is moved there.
         probe: called at each row of the history, to measure what else is wanted.
@@ -188,7 +200,7 @@ def train(
                 set_strength(net, recipe.strength(step))
             torch.manual_seed(derive(seed, "noise", step))
             images, labels = batches[step]
-            log.add(*training_step(net, optimiser, images, labels))
+            log.add(*training_step(net, optimiser, images, labels, objective))
             done = step + 1
             if not log.due(done):
                 continue
@@ -206,11 +218,14 @@ def train(
 
 
 def training_step(
-    net: nn.Module, optimiser: torch.optim.Optimizer, images: Tensor, labels: Tensor
+    net: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    objective: Objective = cross_entropy,
 ) -> tuple[Tensor, Tensor]:
-    """One optimiser step on the cross-entropy of a batch; gives the loss and the fraction that was right."""
-    logits = net(images)
-    loss = F.cross_entropy(logits, labels)
+    """One optimiser step on a batch; gives the loss and the fraction of the images that was right."""
+    loss, logits = objective(net, images, labels)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     optimiser.step()

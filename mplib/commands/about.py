@@ -1,0 +1,43 @@
+"""``mplib info``: versions and device, or what a file holds."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, cast
+
+from mplib.commands.shared import add_command, load_phi, print_or_write
+from mplib.errors import MplibError
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    about = add_command(
+        commands, "info", info, "versions, device, networks and data sets; or what a phi or a network holds"
+    )
+    about.add_argument("file", nargs="?", help="a file, or pretrained, or official:FILE")
+    about.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+
+
+def info(given: argparse.Namespace) -> None:
+    """``mplib info``: versions and device, or what a file holds."""
+    import mplib
+    from mplib import devices
+    from mplib.provenance import environment
+
+    if given.file is None:
+        record: dict[str, Any] = dict(environment(devices.resolve(given.device)))
+        record.update(networks=mplib.nets.names(), data=mplib.data.names())
+        print_or_write(record, None)
+        return
+    try:
+        phi = load_phi(given.file)
+        print_or_write({"kind": "phi", "parameters": 82, "provenance": phi.provenance}, None)
+    except MplibError as not_a_phi:
+        try:
+            net, provenance = mplib.load_network(given.file)
+        except MplibError:
+            raise not_a_phi from None
+        sites = [str(site) for site in mplib.sites(net)]
+        print_or_write(
+            {"kind": "network", **cast(dict[str, Any], net.arguments), "sites": sites, "provenance": provenance}, None
+        )
