@@ -34,6 +34,9 @@ class SiteFunction(Protocol):
 
     It gives the perturbed map, and the statistics that it was perturbed with: those it was given, those of the batch if
     it was given none, or None if it does not look at the batch.
+
+    Two attributes may be set where a function is not like phi: ``random_at_test = False`` if in eval mode two visits
+    of one map never differ, and ``trained_with_theta = True`` if its parameters are learned along with the network's.
     """
 
     def visit(
@@ -125,6 +128,21 @@ class Perturbation(nn.Module):
         self.update: bool | None = None
         self.calls: list[SiteCall] | None = None
         self.attached: list[Removable] = []
+
+    @property
+    def functions(self) -> list[nn.Module]:
+        """What perturbs: one function for all sites, or one for each."""
+        return list(self.phi) if isinstance(self.phi, nn.ModuleList) else [self.phi]
+
+    @property
+    def random_at_test(self) -> bool:
+        """Whether in eval mode two answers of the network can differ."""
+        return any(getattr(function, "random_at_test", True) for function in self.functions)
+
+    def foreign_parameters(self) -> list[nn.Parameter]:
+        """The parameters that are not learned with the network's own: those of phi."""
+        frozen = (part for part in self.functions if not getattr(part, "trained_with_theta", False))
+        return [parameter for part in frozen for parameter in part.parameters()]
 
     def perturb(self, index: int, x: Tensor) -> Tensor:
         """The map ``x`` (B, C, H, W) of site ``index``, perturbed."""

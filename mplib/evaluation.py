@@ -155,8 +155,9 @@ def calibration_error(confidence: Tensor, right: Tensor, bins: int = CALIBRATION
 
 
 def is_noisy(net: nn.Module) -> bool:
-    """Whether asking the network twice can give two answers, because a perturbation is attached to it."""
-    return perturbation_of(net) is not None
+    """Whether asking the network twice can give two answers, because what is attached to it is random at test time."""
+    perturbation = perturbation_of(net)
+    return perturbation is not None and perturbation.random_at_test
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -17,26 +17,31 @@ from typing import Any
 import torch
 from torch import nn
 
-from mplib import devices, nets
+from mplib import devices, nets, regularizers
 from mplib.attachment import attach
 from mplib.checkpoints import PathLike
 from mplib.data import Dataset, Split, normalise
-from mplib.errors import MplibError, unknown
+from mplib.data.dataset import interleave
+from mplib.errors import MplibError
 from mplib.evaluation import evaluate
+from mplib.mislabelling import mislabel
 from mplib.perturb import MetaPerturb
-from mplib.regularizers import Moments, matched_noise, site_moments
+from mplib.regularizers import Moments, Start, dropped_fractions, site_moments
 from mplib.runs import Row, RunStore, run_key
 from mplib.saving import save_network
-from mplib.seeding import derive, private_randomness, stream
+from mplib.seeding import derive, private_randomness
 from mplib.training import History, train, transfer_convolutions
 
-METHODS = {
-    "none": "the network as it is",
-    "untrained": "an untrained phi: the function without what it learned",
-    "noise": "plain Gaussian noise with the mean and spread of phi at each site: what it learned, without the function",
-    "phi": "a meta-trained phi",
-}
-"""The compared methods: nothing, the two controls, and phi."""
+METHODS = {name: regularizers.find(name).text for name in ("none", "untrained", "noise", "phi")}
+"""The question in four words: nothing, the two controls, and phi. :func:`mplib.regularizers.names` has all methods."""
+
+FITTED = 256
+"""Training images, at most, that are answered again at the end, and that moments are measured on."""
+
+_UNSAID = ("options", "label_noise", "tuning")
+
+POINTS = 20
+"""Points of the history that a row keeps."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Transfer:
     """A network, a data set, a method, and a budget.
 
     Attributes:
-        method: a key of :data:`METHODS`.
+        method: a name of :func:`mplib.regularizers.names`.
         net: a name of :func:`mplib.nets.names`.
         width: channels of conv4 and conv6; their default if None.
         per_class: training images of each class, drawn by the seed; all of them if None.
@@ -52,6 +57,9 @@ class Transfer:
         clip: upper bound of perturbed maps; none if None.
         samples: Monte-Carlo samples of the final test.
         seed: of the training images, the initial network, the batches and the noise.
+        options: settings of the method that are not its defaults.
+        label_noise: part of the training images whose label is wrong, drawn by the seed.
+        tuning: score on the training images that ``per_class`` left out, not on test images: for choosing settings.
     """
 
     method: str
@@ -63,6 +71,9 @@ class Transfer:
     clip: float | None = 100.0
     samples: int = 100
     seed: int = 0
+    options: dict[str, float] = field(default_factory=dict, hash=False)
+    label_noise: float = 0.0
+    tuning: bool = False
 
 
 def run_transfer(
@@ -81,7 +92,7 @@ def run_transfer(
     Args:
         transfer: what to run.
         data: where to; its whole test split is scored.
-        phi: the perturbation of method ``"phi"``.
+        phi: the perturbation of method ``"phi"`` and its variants.
         moments: mean and spread at each site, for method ``"noise"``.
         device: where to run.
         source: a trained network whose convolutions to start from (fine-tuning); a fresh start if None.
@@ -89,10 +100,11 @@ def run_transfer(
         **options: ``checkpoint``, ``checkpoint_every``, ``resume`` and ``probe`` of :func:`mplib.train`.
 
     Returns:
-        The result (scores, training loss, and for phi its moments at each site), the network, and the history.
+        The result (scores, training loss, how well the training images themselves are answered at the end, for phi its
+        moments at each site, for the dropout family the part that it drops), the network, and the history.
 
     Raises:
-        MplibError: an unknown method, or one whose phi or moments are missing.
+        MplibError: an unknown method, a setting that it does not have, or one whose phi or moments are missing.
 
     Example:
         >>> import mplib
@@ -102,35 +114,46 @@ def run_transfer(
         >>> 0 <= result["accuracy"] <= 1
         True
     """
-    perturbation = _perturbation(transfer, phi, moments)
+    method = regularizers.find(transfer.method)
+    settings = method.resolve(transfer.options)
     place = devices.resolve(device)
-    if transfer.per_class is not None:
-        data = data.subset(per_class=transfer.per_class, seed=transfer.seed)
+    data, judged = _images(transfer, data)
     with private_randomness():
         torch.manual_seed(derive(transfer.seed, "network"))
         net = nets.build(transfer.net, data.num_classes, data.image_size, transfer.width)
     if source is not None:
         transfer_convolutions(source, net)
+    with private_randomness():
+        torch.manual_seed(derive(transfer.seed, "method"))
+        perturbation = method.perturbation(Start(net, data.image_size, settings, phi, moments, transfer.seed))
     if perturbation is not None:
-        attach(net, perturbation, image_size=data.image_size, clip=transfer.clip)
+        places = method.places(net, data.image_size)
+        attach(net, perturbation, image_size=data.image_size, clip=transfer.clip, sites=places)
     history = train(
         net,
         data,
-        steps=transfer.steps,
-        batch_size=transfer.batch_size,
+        **{"steps": transfer.steps, "batch_size": transfer.batch_size, **method.overrides(settings)},
+        objective=method.objective(settings),
         seed=transfer.seed,
         device=place,
         progress=progress,
         **options,
     )
-    metrics = evaluate(net, data.test, samples=transfer.samples, seed=transfer.seed)
+    metrics = evaluate(net, judged, samples=transfer.samples, seed=transfer.seed)
+    seen = evaluate(net, data.train.take(torch.arange(min(FITTED, data.train.n))), samples=transfer.samples)
     result: dict[str, Any] = {
         **metrics.row(),
         "train_loss": history.rows[-1]["loss"],
         "train_accuracy": history.rows[-1]["accuracy"],
+        "fitted_accuracy": seen.accuracy,
+        "fitted_nll": seen.nll,
     }
+    images = normalise(data.train.images[:FITTED]).to(place)
     if isinstance(perturbation, MetaPerturb):
-        result["site_moments"] = site_moments(net, _some(data.train).to(place))
+        result["site_moments"] = site_moments(net, images)
+    dropped = dropped_fractions(net, images)
+    if dropped is not None:
+        result["dropped"] = dropped
     return result, net, history
 
 
@@ -148,7 +171,8 @@ def compare(
 ) -> list[Row]:
     """Make, or find in the store, one run for each of several transfers.
 
-    The control ``"noise"`` is matched to phi in the run of the same settings and seed; that run is made first.
+    All methods of a seed come before the next seed, so what a stopped comparison leaves behind is balanced. The control
+    ``"noise"`` is matched to phi in the run of the same settings and seed; that run is made first.
 
     Args:
         transfers: the runs, usually the product of methods and seeds.
@@ -173,14 +197,16 @@ def compare(
     by_seed: dict[int, list[Transfer]] = {}
     for transfer in transfers:
         by_seed.setdefault(transfer.seed, []).append(transfer)
+    groups = list(by_seed.values())
     workers = min(jobs, len(by_seed)) if bench.device.type == "cpu" else 1
     if workers > 1:
         threads = max(1, torch.get_num_threads() // workers)
         with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
-            waiting = [pool.submit(bench.rows, group) for group in by_seed.values()]
+            waiting = [pool.submit(bench.rows, group) for group in groups]
             for done in as_completed(waiting):
                 done.result()  # the first failure is raised here; what is under way ends, the rest is not begun
-    return bench.rows(transfers)
+    made = {id(transfer): bench.row(transfer) for group in groups for transfer in group}
+    return [made[id(transfer)] for transfer in transfers]
 
 
 @dataclass(frozen=True)
@@ -200,21 +226,24 @@ class _Bench:
 
     def row(self, transfer: Transfer) -> Row:
         moments = None
-        if transfer.method == "noise":
-            measured = self.row(replace(transfer, method="phi"))["result"]["site_moments"]
+        if regularizers.find(transfer.method).uses == "moments":
+            measured = self.row(replace(transfer, method="phi", options={}))["result"]["site_moments"]
             moments = [(mean, deviation) for mean, deviation in measured]
         config = self._config(transfer)
         return self.store.load_or_run(config, lambda: self._make(transfer, moments, run_key(config)), self.device)
 
     def _config(self, transfer: Transfer) -> dict[str, Any]:
+        method = regularizers.find(transfer.method)
+        said = {**asdict(transfer), "options": method.resolve(transfer.options)}
         config: dict[str, Any] = {
             "experiment": "transfer",
-            **asdict(transfer),
+            # What is not used is not said, so that rows from before there was such a thing keep their meaning.
+            **{name: value for name, value in said.items() if value or name not in _UNSAID},
             "data": self.data.name,
             "image_size": self.data.image_size,
             "images": self.data.fingerprint[:16],
         }
-        if transfer.method in ("phi", "noise"):
+        if method.uses is not None:
             config["phi"] = fingerprint(self.phi)
         if self.source is not None:
             config["source_network"] = fingerprint(self.source)
@@ -235,9 +264,10 @@ class _Bench:
             **options,
         )
         if self.networks is not None:
-            save_network(net, self.networks / f"{key}.safetensors", {"data": self.data.name, **asdict(transfer)})
+            provenance = {"data": self.data.name, **asdict(transfer)}
+            save_network(net, self.networks / f"{key}.safetensors", provenance, transfer.method, transfer.options)
             options["checkpoint"].unlink()
-        return {**result, "history": history.rows}
+        return {**result, "history": thinned(history.rows, POINTS)}
 
 
 def paired_scores(rows: Sequence[Row], first: str, second: str, score: str) -> tuple[list[float], list[float]]:
@@ -276,21 +306,33 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _perturbation(transfer: Transfer, phi: MetaPerturb | None, moments: Moments | None) -> nn.Module | None:
-    if transfer.method not in METHODS:
-        raise unknown("method", transfer.method, METHODS)
-    if transfer.method == "untrained":
-        return MetaPerturb(generator=stream(transfer.seed, "untrained phi"))
-    if transfer.method == "phi":
-        if phi is None:
-            raise MplibError("method is 'phi' and no phi was given, expected a MetaPerturb")
-        return phi
-    if transfer.method == "noise":
-        if moments is None:
-            raise MplibError("method is 'noise' and no moments were given, expected those of site_moments()")
-        return matched_noise(moments)
-    return None
+def thinned(rows: Sequence[Mapping[str, float]], points: int) -> list[dict[str, float]]:
+    """A history with fewer rows: loss and accuracy are means over those that were joined, the rest is the last of them.
+
+    Example:
+        >>> thinned([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 4.0}, {"step": 3, "loss": 1.0}], points=2)
+        [{'step': 2, 'loss': 3.0}, {'step': 3, 'loss': 1.0}]
+    """
+    length = -(-len(rows) // points)
+    joined = []
+    for first in range(0, len(rows), length):
+        group = rows[first : first + length]
+        averaged = [name for name in ("loss", "accuracy") if name in group[0]]
+        means = {name: round(sum(row[name] for row in group) / len(group), 5) for name in averaged}
+        joined.append({**group[-1], **means})
+    return joined
 
 
-def _some(split: Split, count: int = 256) -> torch.Tensor:
-    return normalise(split.images[:count])
+def _images(transfer: Transfer, data: Dataset) -> tuple[Dataset, Split]:
+    """The images to train on, and those to be judged on."""
+    whole, judged = data, data.test
+    if transfer.per_class is not None:
+        data = data.subset(per_class=transfer.per_class, seed=transfer.seed)
+    if transfer.tuning:
+        order = interleave(whole.train.labels.cpu(), whole.num_classes, torch.Generator().manual_seed(transfer.seed))
+        if len(order) == data.train.n:
+            raise MplibError(f"tuning on {data.name}, of which all images train, expected per_class to leave some out")
+        judged = whole.train.take(order[data.train.n :])
+    if transfer.label_noise:
+        data = mislabel(data, transfer.label_noise, transfer.seed)
+    return data, judged

@@ -30,6 +30,7 @@ METHOD = (
     "meta",
     "evaluation",
     "regularizers",
+    "mislabelling",
 )
 """The parts of the package that decide a result; a change to one of them makes another source hash."""
 

@@ -12,16 +12,24 @@ from mplib.attachment import attach, perturbation_of
 from mplib.checkpoints import PathLike, read_tensors, write_tensors
 from mplib.errors import MplibError
 from mplib.perturb import MetaPerturb
-from mplib.regularizers import matched_noise
+from mplib.regularizers import Settings, Start, find
 
 
-def save_network(net: nn.Module, path: PathLike, provenance: Mapping[str, Any] | None = None) -> None:
+def save_network(
+    net: nn.Module,
+    path: PathLike,
+    provenance: Mapping[str, Any] | None = None,
+    method: str | None = None,
+    options: Settings | None = None,
+) -> None:
     """Write a network of :func:`mplib.nets.build`, with what is attached to it, to a safetensors file.
 
     Args:
         net: the network.
         path: the file to write.
         provenance: anything worth keeping with it, as values that JSON can hold.
+        method: the registered method that made what is attached; if None, a phi or plain noise.
+        options: settings of that method that are not its defaults.
 
     Raises:
         MplibError: a network of another make, or a folder that cannot be written to.
@@ -35,11 +43,11 @@ def save_network(net: nn.Module, path: PathLike, provenance: Mapping[str, Any] |
     perturbation = perturbation_of(net)
     attached = None
     if perturbation is not None:
-        kind = "phi" if isinstance(perturbation.phi, MetaPerturb) else "noise"
+        kind = method or ("phi" if isinstance(perturbation.phi, MetaPerturb) else "noise")
         # Sites that the user named are named again; others are found again by the same rule.
         named = [site.name for site in perturbation.sites if site.kind == "named"]
         settings = {"clip": perturbation.clip, "channel_ref": perturbation.channel_ref, "sites": named or None}
-        attached = {"kind": kind, **settings}
+        attached = {"kind": kind, "options": dict(options or {}), **settings}
     metadata = {"kind": "network", "arguments": arguments, "attached": attached, "provenance": dict(provenance or {})}
     write_tensors(path, net.state_dict(), metadata)
 
@@ -70,12 +78,17 @@ def load_network(path: PathLike) -> tuple[nn.Module, dict[str, Any]]:
         net = nets.build(**metadata["arguments"])
         attached = metadata["attached"]
         if attached is not None:
-            sites = sum(name.endswith(".deviation") for name in tensors)
-            phi = MetaPerturb() if attached["kind"] == "phi" else matched_noise([(1.0, 0.0)] * sites)
+            size = metadata["arguments"]["image_size"]
+            method = find(attached["kind"])
+            # The numbers come with the tensors; here only what holds them is made.
+            moments = [(1.0, 0.0)] * sum(name.endswith(".deviation") for name in tensors)
+            start = Start(net, size, method.resolve(attached.get("options", {})), MetaPerturb(), moments)
+            perturbation = method.perturbation(start)
+            assert perturbation is not None
             attach(
                 net,
-                phi,
-                image_size=metadata["arguments"]["image_size"],
+                perturbation,
+                image_size=size,
                 clip=attached["clip"],
                 channel_ref=attached["channel_ref"],
                 sites=attached["sites"],

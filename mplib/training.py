@@ -238,9 +238,9 @@ def adam(parameters: list[nn.Parameter], learning_rate: float, weight_decay: flo
 
 
 def own_parameters(net: nn.Module) -> list[nn.Parameter]:
-    """The parameters of the network itself, theta, without those of a perturbation that is attached to it."""
+    """What is learned on the network's task: theta, and of a perturbation only what is trained with theta."""
     perturbation = perturbation_of(net)
-    foreign = set() if perturbation is None else {id(parameter) for parameter in perturbation.parameters()}
+    foreign = set() if perturbation is None else {id(parameter) for parameter in perturbation.foreign_parameters()}
     return [parameter for parameter in net.parameters() if id(parameter) not in foreign]
 
 
@@ -248,7 +248,7 @@ def own_parameters(net: nn.Module) -> list[nn.Parameter]:
 def frozen_perturbation(net: nn.Module) -> Iterator[None]:
     """No gradients for phi inside; afterwards its parameters are as they were."""
     perturbation = perturbation_of(net)
-    before = [] if perturbation is None else [(p, p.requires_grad) for p in perturbation.parameters()]
+    before = [] if perturbation is None else [(p, p.requires_grad) for p in perturbation.foreign_parameters()]
     for parameter, _ in before:
         parameter.requires_grad_(False)
     try:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mplib import MplibError, load_network
-from mplib.experiments import METHODS, Transfer, compare, fingerprint, paired_scores, run_transfer
+from mplib.experiments import METHODS, Transfer, compare, fingerprint, paired_scores, run_transfer, thinned
 from mplib.runs import RunStore
 from tests.toys import flat, toy_data, toy_net, toy_phi
 
@@ -104,6 +104,51 @@ def test_fine_tuning_is_another_run(tmp_path: Path) -> None:
 def test_a_fingerprint_stands_for_the_numbers() -> None:
     assert fingerprint(toy_phi(1)) == fingerprint(toy_phi(1)) != fingerprint(toy_phi(2))
     assert torch.equal(flat(toy_phi(1)), flat(toy_phi(1)))
+
+
+def test_all_methods_of_a_seed_come_before_the_next_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mplib import experiments
+
+    made: list[tuple[int, str]] = []
+
+    def note(transfer: Transfer, *_: object, **__: object) -> object:
+        made.append((transfer.seed, transfer.method))
+        return original(transfer, *_, **__)  # type: ignore[arg-type]
+
+    original = experiments.run_transfer
+    monkeypatch.setattr(experiments, "run_transfer", note)
+    transfers = [replace(SHORT, method=method, seed=seed) for method in ("none", "dropout") for seed in (0, 1)]
+    rows = compare(transfers, toy_data(), toy_phi(), RunStore(tmp_path), device="cpu")
+    assert made == [(0, "none"), (0, "dropout"), (1, "none"), (1, "dropout")]
+    assert [row["config"]["method"] for row in rows] == ["none", "none", "dropout", "dropout"]
+
+
+def test_what_is_not_used_is_not_said(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    plain, wrong = (
+        compare([replace(SHORT, label_noise=part)], toy_data(), toy_phi(), store, device="cpu")[0]
+        for part in (0.0, 0.5)
+    )
+    assert not {"options", "label_noise", "tuning", "phi"} & set(plain["config"])
+    assert wrong["config"]["label_noise"] == 0.5
+    assert plain["result"]["fitted_nll"] != wrong["result"]["fitted_nll"]
+    (depth,) = compare([replace(SHORT, method="dropblock")], toy_data(), toy_phi(), store, device="cpu")
+    assert depth["config"]["options"] == {"rate": 0.1, "block": 7} and len(depth["result"]["dropped"]) == 4
+
+
+def test_tuning_is_judged_on_the_training_images_that_were_left_out() -> None:
+    result, _, _ = run_transfer(replace(SHORT, tuning=True), toy_data(), device="cpu")
+    assert result["n"] == 48 - 12
+    with pytest.raises(MplibError, match="expected per_class to leave some out"):
+        run_transfer(replace(SHORT, tuning=True, per_class=None), toy_data(), device="cpu")
+
+
+def test_a_row_keeps_a_short_history() -> None:
+    rows = [{"step": k, "loss": float(k), "accuracy": 0.0, "strength": k / 100} for k in range(1, 101)]
+    short = thinned(rows, 20)
+    assert [row["step"] for row in short] == list(range(5, 101, 5))
+    assert short[0] == {"step": 5, "loss": 3.0, "accuracy": 0.0, "strength": 0.05}
+    assert len(thinned(rows[:7], 3)) == 3
 
 
 def test_refuses_what_cannot_be() -> None:

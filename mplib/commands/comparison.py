@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from mplib.commands.shared import (
     words,
     write_table,
 )
-from mplib.errors import unknown
+from mplib.errors import MplibError
 
 
 def add(commands: Any) -> None:
@@ -27,11 +31,20 @@ def add(commands: Any) -> None:
         commands, "transfer", transfer, "train on a target data set with several methods and seeds, and compare them"
     )
     data_options(move, default="mnist5k")
-    move.add_argument("--methods", type=words, default=["none", "untrained", "noise", "phi"],
-                      help="none, untrained, noise, phi (default: all four)")  # fmt: skip
+    default = ["none", "untrained", "noise", "phi"]
+    move.add_argument(
+        "--methods", type=words, default=default, help="names, or all (default: none,untrained,noise,phi)"
+    )
+    move.add_argument("--list-methods", action=_ListMethods, nargs=0, help="print the methods with their settings")
+    text = "settings of a method, as in dropout.rate=0.2,0.5; each value is run"
+    move.add_argument("--set", type=setting, action="append", default=[], metavar="METHOD.NAME=VALUES", help=text)
+    text = "tries for each method's settings, judged on training images left out (default: 0, take its defaults)"
+    move.add_argument("--tries", type=int, default=0, help=text)
     move.add_argument("--phi", default="pretrained", help="pretrained, official:FILE, or a file of meta-train")
     move.add_argument("--net", default="conv4", help="network (default: conv4)")
     move.add_argument("--per-class", type=int, help="training images of each class (default: all)")
+    text = "part of the training labels made wrong (default: 0)"
+    move.add_argument("--label-noise", type=float, default=0.0, help=text)
     move.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="seeds, paired over methods (default: 0,1,2)")
     move.add_argument("--jobs", type=int, default=1, help="processes side by side on a CPU (default: 1)")
     move.add_argument("--samples", type=int, default=100, help="Monte-Carlo samples of the test (default: 100)")
@@ -44,58 +57,115 @@ def add(commands: Any) -> None:
 def transfer(given: argparse.Namespace) -> None:
     """``mplib transfer``: train on a target with each method and seed, and compare."""
     import mplib
-    from mplib.experiments import METHODS, Transfer, compare
+    from mplib.experiments import Transfer, compare
     from mplib.runs import RunStore
+    from mplib.tuning import tune
 
-    for method in given.methods:
-        if method not in METHODS:
-            raise unknown("method", method, METHODS)
+    chosen = _chosen(given)
     folder = output_folder(given)
     data = mplib.data.load(given.data, image_size=given.image_size)
-    phi = load_phi(given.phi)
-    source = mplib.load_network(given.start)[0] if given.start else None
-    # Seeds first, so that what a stopped command leaves behind is a balanced comparison.
-    transfers = [
-        Transfer(
-            method,
-            net=given.net,
-            width=given.width,
-            per_class=given.per_class,
-            steps=given.steps,
-            batch_size=given.batch_size,
-            clip=given.clip,
-            samples=given.samples,
-            seed=seed,
-        )
-        for seed in given.seeds
-        for method in given.methods
-    ]
-    rows = compare(
-        transfers,
-        data,
-        phi,
-        RunStore(folder / "runs"),
+    common = Transfer(
+        "none",
+        net=given.net,
+        width=given.width,
+        per_class=given.per_class,
+        steps=given.steps,
+        batch_size=given.batch_size,
+        clip=given.clip,
+        samples=given.samples,
+        label_noise=given.label_noise,
+    )
+    run = partial(
+        compare,
+        data=data,
+        phi=load_phi(given.phi),
+        store=RunStore(folder / "runs"),
         device=given.device,
-        source=source,
+        source=mplib.load_network(given.start)[0] if given.start else None,
         networks=folder / "networks",
         jobs=given.jobs,
         progress=show_progress(given),
     )
-    _report(rows, given.methods, folder)
+    if given.tries:
+        tuned = [(name, *tune(name, common, run, given.tries)) for name, options in chosen if not options]
+        best = {name: options for name, options, _ in tuned}
+        write_table(_table(row for _, _, rows in tuned for row in rows), folder / "tuning.csv")
+        chosen = [(name, options or best[name]) for name, options in chosen]
+    transfers = [
+        replace(common, method=name, options=options, seed=seed) for seed in given.seeds for name, options in chosen
+    ]
+    _report(run(transfers), folder)
     record_command(given, folder)
 
 
-def _report(rows: list[dict[str, Any]], methods: list[str], folder: Path) -> None:
-    from mplib.runs import table
+def setting(text: str) -> tuple[str, str, list[float]]:
+    """Read ``METHOD.NAME=VALUE,VALUE``."""
+    name, _, values = text.partition("=")
+    method, _, key = name.partition(".")
+    try:
+        return method, key, [float(value) for value in words(values)]
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no setting, expected for example dropout.rate=0.2,0.5") from None
+
+
+def _chosen(given: argparse.Namespace) -> list[tuple[str, dict[str, float]]]:
+    """Each method with the settings that were asked for: all combinations, where several values were."""
+    from mplib import nets, regularizers
+    from mplib.attachment import sites
+
+    names = given.methods
+    if names == ["all"]:
+        net = nets.build(given.net, num_classes=2, image_size=given.image_size, width=given.width)
+        sums = any(site.kind == "sum" for site in sites(net, given.image_size))
+        names = [name for name in regularizers.names() if sums or name != "stochastic_depth"]
+    asked: dict[str, dict[str, list[float]]] = {name: {} for name in names}
+    for method, key, values in given.set:
+        if method not in asked:
+            raise MplibError(f"--set names {method!r}, expected one of the methods that run: {', '.join(names)}")
+        asked[method][key] = values
+    chosen = []
+    for name, grid in asked.items():
+        for values in product(*grid.values()):
+            options = dict(zip(grid, values, strict=True))
+            regularizers.find(name).resolve(options)
+            chosen.append((name, options))
+    return chosen
+
+
+def _table(rows: Iterable[dict[str, Any]]) -> Any:
+    """Rows as a table without what does not fit into a cell."""
+    from mplib import runs
+
+    return runs.table(rows).drop(columns=["history", "site_moments", "dropped"], errors="ignore")
+
+
+class _ListMethods(argparse.Action):
+    """Prints the methods and ends the program, whatever else is on the command line."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from mplib import regularizers
+
+        for name in regularizers.names():
+            method = regularizers.find(name)
+            settings = ", ".join(f"{key}={setting.default:g}" for key, setting in method.settings.items())
+            print(f"{name:20} {method.text}" + (f" ({settings})" if settings else ""))
+        parser.exit()
+
+
+def _report(rows: list[dict[str, Any]], folder: Path) -> None:
     from mplib.stats import mean_interval
 
-    write_table(table(rows).drop(columns=["history", "site_moments"], errors="ignore"), folder / "results.csv")
-    for method in methods:
-        results = [row["result"] for row in rows if row["config"]["method"] == method]
+    write_table(_table(rows), folder / "results.csv")
+    by_method: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        options = ",".join(f"{key}={value:g}" for key, value in row["config"].get("options", {}).items())
+        by_method.setdefault((row["config"]["method"], options), []).append(row)
+    for (method, options), group in by_method.items():
         parts = []
         for score in ("accuracy", "nll", "ece"):
-            interval = mean_interval([result[score] for result in results])
+            interval = mean_interval([row["result"][score] for row in group])
             spread = f" [{interval.low:.4f}, {interval.high:.4f}]" if interval.n > 1 else ""
             parts.append(f"{score} {interval.mean:.4f}{spread}")
-        print(f"{method:10} {'  '.join(parts)}  (n={len(results)} seeds)")
+        seconds = sum(row["seconds"] for row in group) / len(group)
+        print(f"{method:20} {options:12} {'  '.join(parts)}  {seconds:.0f} s  (n={len(group)} seeds)")
     print(f"rows, networks and results.csv are in {folder}")

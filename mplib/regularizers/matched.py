@@ -1,4 +1,4 @@
-"""What MetaPerturb is compared with: perturbations that were not meta-learned, at the same sites.
+"""The controls: perturbations that were not meta-learned, and what is measured to match one of them to phi.
 
 Two controls belong to every experiment that credits meta-learning: an untrained phi, which is
 ``MetaPerturb()`` itself, and plain multiplicative noise with the mean and the spread that phi has at each site.
