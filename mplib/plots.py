@@ -23,16 +23,31 @@ class Look(NamedTuple):
     short: str  # for the ticks of an axis
     colour: str
     marker: str
-    line: str
+    line: str | tuple[int, tuple[int, ...]]  # as matplotlib names or describes it
 
 
 LOOKS = {
     "none": Look("no perturbation", "none", "#444444", "o", "-"),
+    "weight_decay": Look("weight decay", "weight\ndecay", "#444444", "v", "--"),
+    "label_smoothing": Look("label smoothing", "label\nsmoothing", "#444444", "P", ":"),
+    "dropout": Look("Dropout", "Dropout", "#D55E00", "o", "-"),
+    "spatial_dropout": Look("SpatialDropout", "Spatial-\nDropout", "#D55E00", "s", "--"),
+    "dropblock": Look("DropBlock", "Drop-\nBlock", "#D55E00", "p", "-."),
+    "stochastic_depth": Look("stochastic depth", "stochastic\ndepth", "#D55E00", "v", ":"),
+    "information_dropout": Look("Information Dropout", "Information\nDropout", "#D55E00", "D", (0, (3, 1, 1, 1))),
+    "mixup": Look("mixup", "mixup", "#CC79A7", "o", "-"),
+    "cutmix": Look("CutMix", "CutMix", "#CC79A7", "p", "--"),
+    "manifold_mixup": Look("Manifold Mixup", "Manifold\nMixup", "#CC79A7", ">", "-."),
     "untrained": Look("untrained phi", "untrained\nphi", "#E69F00", "s", "--"),
     "noise": Look("matched plain noise", "plain\nnoise", "#009E73", "^", "-."),
+    "noise_only": Look("phi, noise only", "noise\nonly", "#56B4E9", "<", "-."),
+    "scale_only": Look("phi, scale only", "scale\nonly", "#56B4E9", "h", "--"),
+    "deterministic": Look("phi, no draw", "no\ndraw", "#56B4E9", "d", "-"),
+    "shuffled": Look("phi, shuffled", "shuffled\nphi", "#56B4E9", "X", ":"),
     "phi": Look("meta-trained phi", "learned\nphi", "#0072B2", "D", "-"),
 }
-"""The look of each method of :data:`mplib.experiments.METHODS`; the colours are those of Okabe and Ito."""
+"""The look of each method of :func:`mplib.regularizers.names`: families share a colour of Okabe and Ito, and differ in
+marker and line."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
 """For series that are not methods, in this order."""
@@ -55,6 +70,16 @@ _STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
 }
+
+
+def look(method: str) -> Look:
+    """How a method is drawn; one that is not in :data:`LOOKS`, a reader's own, under its name in black.
+
+    Example:
+        >>> look("phi").marker, look("mine").label
+        ('D', 'mine')
+    """
+    return LOOKS.get(method, Look(method, method, "#000000", "*", "--"))
 
 
 def figure(columns: int = 1, rows: int = 1, height: float = 3.2, **options: Any) -> tuple[Figure, list[Axes]]:
@@ -98,12 +123,12 @@ def plot_methods(ax: Axes, rows: Sequence[Mapping[str, Any]], score: str, factor
     for row in rows:
         by_method[row["config"]["method"]].append(factor * row["result"][score])
     for place, (method, values) in enumerate(by_method.items()):
-        look, interval = LOOKS[method], mean_interval(values)
+        style, interval = look(method), mean_interval(values)
         spread = [place + 0.22 + 0.03 * k for k in range(len(values))]
-        ax.plot(spread, values, look.marker, color=look.colour, markersize=3, alpha=0.7)
+        ax.plot(spread, values, style.marker, color=style.colour, markersize=3, alpha=0.7)
         error = [[interval.mean - interval.low], [interval.high - interval.mean]] if interval.n > 1 else None
-        ax.errorbar(place, interval.mean, error, fmt=look.marker, color=look.colour, capsize=4, markersize=7)
-    ax.set_xticks(range(len(by_method)), [LOOKS[method].short for method in by_method])
+        ax.errorbar(place, interval.mean, error, fmt=style.marker, color=style.colour, capsize=4, markersize=7)
+    ax.set_xticks(range(len(by_method)), [look(method).short for method in by_method])
     ax.set_xlim(-0.5, len(by_method) - 0.3)
     ax.grid(visible=False, axis="x")
 
@@ -123,12 +148,12 @@ def plot_histories(ax: Axes, rows: Sequence[Mapping[str, Any]], column: str, fac
     import numpy as np
 
     for method in _methods(rows):
-        look = LOOKS[method]
+        style = look(method)
         histories = [row["result"]["history"] for row in rows if row["config"]["method"] == method]
         steps = [point["step"] for point in histories[0]]
         values = factor * np.array([[point[column] for point in history] for history in histories])
-        ax.fill_between(steps, values.min(axis=0), values.max(axis=0), color=look.colour, alpha=0.15, linewidth=0)
-        ax.plot(steps, values.mean(axis=0), look.line, color=look.colour, label=look.label)
+        ax.fill_between(steps, values.min(axis=0), values.max(axis=0), color=style.colour, alpha=0.15, linewidth=0)
+        ax.plot(steps, values.mean(axis=0), linestyle=style.line, color=style.colour, label=style.label)
     ax.set_xlabel("training step")
 
 
@@ -137,4 +162,37 @@ def _methods(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     occurring = {row["config"]["method"] for row in rows}
     if not occurring:
         raise MplibError("there are no rows to draw, expected at least one")
-    return [method for method in LOOKS if method in occurring]
+    return [method for method in LOOKS if method in occurring] + sorted(occurring - LOOKS.keys())
+
+
+def plot_differences(
+    ax: Axes, rows: Sequence[dict[str, Any]], against: str, methods: Sequence[str], score: str, factor: float = 1.0
+) -> None:
+    """A forest: one line for each method, with its score minus that of another, paired by seed, and the 95 % interval.
+
+    Args:
+        ax: where to draw; the first method is at the top.
+        rows: rows of :func:`mplib.experiments.compare` that differ in method and seed alone.
+        against: the method that is subtracted.
+        methods: what to draw.
+        score: a key of the result.
+        factor: what to multiply by, 100 for points of per cent.
+
+    Raises:
+        MplibError: a method was not run, or with other seeds.
+    """
+    from mplib.experiments import paired_scores
+
+    for place, method in enumerate(methods):
+        pairs = zip(*paired_scores(rows, method, against, score), strict=True)
+        differences = [factor * (ours - theirs) for ours, theirs in pairs]
+        style, interval = look(method), mean_interval(differences)
+        ax.plot(
+            differences, [place + 0.25] * len(differences), style.marker, color=style.colour, markersize=3, alpha=0.7
+        )
+        error = [[interval.mean - interval.low], [interval.high - interval.mean]] if interval.n > 1 else None
+        ax.errorbar(interval.mean, place, xerr=error, fmt=style.marker, color=style.colour, capsize=3, markersize=6)
+    ax.axvline(0, color="#444444", linewidth=0.8)
+    ax.set_yticks(range(len(methods)), [look(method).label for method in methods])
+    ax.set_ylim(len(methods) - 0.4, -0.6)
+    ax.grid(visible=False, axis="y")

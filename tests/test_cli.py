@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from mplib.cli import main
+from mplib.regularizers import names
 
 TINY = ["--image-size", "16", "--width", "4", "--steps", "2", "--batch-size", "16", "--device", "cpu", "--quiet"]
 
@@ -99,6 +100,9 @@ OUT = ["--out", "{tmp}/out"]
         (["transfer", "--data", "digits", "--net", "conv5", *TINY, *OUT], "unknown network 'conv5'"),
         (["transfer", "--data", "digits", "--methods", "fi", *TINY, *OUT], "unknown method 'fi'"),
         (["transfer", "--data", "digits", "--steps", "0", *OUT], "steps is 0"),
+        (["transfer", "--methods", "none", "--set", "dropout.rate=0.1", *OUT], "--set names 'dropout'"),
+        (["transfer", "--methods", "dropout", "--set", "dropout.rate=2", *OUT], "dropout.rate is 2.0, expected from"),
+        (["transfer", "--methods", "dropout", "--tries", "4", "--per-class", "2", *OUT], "tries is 4"),
         (["transfer", "--data", "digits", "--phi", "nowhere", *OUT], "there is no file nowhere"),
         (["transfer", "--data", "digits", "--per-class", "9999", *OUT], "per_class is 9999"),
         (["meta-train", "--data", "digits", "--tasks", "3", *TINY, *OUT], "n_tasks is 3"),
@@ -120,7 +124,43 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["file"]
 
 
-@pytest.mark.parametrize("words", [["--seeds", "a,b"], ["--clip", "much"], ["--methods", ","], ["--steps", "abc"]])
+def test_settings_are_tried_on_images_left_out_or_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["transfer", "--data", "digits", "--per-class", "2", "--seeds", "0", "--samples", "1", *TINY]
+    grid = ["--methods", "none,dropout,dropblock", "--set", "dropblock.rate=0.1,0.2", "--set", "dropblock.block=2,3"]
+    out = tmp_path / "tuned"
+    assert main([*words, *grid, "--tries", "2", "--label-noise", "0.5", "--out", str(out)]) == 0
+    results = pd.read_csv(out / "results.csv")
+    assert sorted(results["method"]) == ["dropblock"] * 4 + ["dropout", "none"]
+    assert set(results["label_noise"]) == {0.5}
+    tried = pd.read_csv(out / "tuning.csv")  # dropblock was told what to be, so only dropout is tuned
+    assert list(tried["method"]) == ["dropout"] * 2 and all(tried["tuning"])
+    assert "rate=0.2" in capsys.readouterr().out
+
+
+def test_all_methods_of_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["transfer", "--data", "digits", "--per-class", "2", "--seeds", "0", "--samples", "1", *TINY]
+    out = tmp_path / "all"
+    assert main([*words, "--methods", "all", "--out", str(out)]) == 0
+    known = [name for name in names() if name not in ("doctest", "stochastic_depth")]
+    assert list(pd.read_csv(out / "results.csv")["method"]) == known
+    assert max(path.stat().st_size for path in (out / "runs").iterdir()) <= 4096
+    with pytest.raises(SystemExit, match="0"):
+        main(["transfer", "--list-methods"])
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("stochastic_depth", "manifold_mixup"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--seeds", "a,b"],
+        ["--clip", "much"],
+        ["--methods", ","],
+        ["--steps", "abc"],
+        ["--set", "dropout.rate"],
+        ["--set", "dropout.rate=much"],
+    ],
+)
 def test_words_that_are_no_values_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["transfer", "--out", "x", *words])

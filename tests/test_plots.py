@@ -5,7 +5,8 @@ import pytest
 
 from mplib.errors import MplibError
 from mplib.experiments import METHODS
-from mplib.plots import COLOURS, LOOKS, WIDTH, figure, plot_histories, plot_methods
+from mplib.plots import COLOURS, LOOKS, WIDTH, figure, plot_differences, plot_histories, plot_methods
+from mplib.regularizers import names
 
 matplotlib.use("Agg")
 
@@ -13,16 +14,18 @@ matplotlib.use("Agg")
 def rows(seeds: int) -> list[dict]:
     history = [{"step": step, "loss": 1 / step} for step in (1, 2, 3)]
     return [
-        {"config": {"method": method}, "result": {"accuracy": 0.5 + seed / 10, "history": history}}
+        {"config": {"method": method, "seed": seed}, "result": {"accuracy": 0.5 + seed / 10, "history": history}}
         for seed in range(seeds)
-        for method in METHODS
+        for method in (*METHODS, "mine")
     ]
 
 
 def test_every_method_has_a_look_of_its_own() -> None:
-    assert LOOKS.keys() == METHODS.keys()
-    for part in ("label", "short", "colour", "marker"):
+    assert list(LOOKS) == [name for name in names() if name != "doctest"]
+    for part in ("label", "short"):
         assert len({getattr(look, part) for look in LOOKS.values()}) == len(LOOKS)
+    assert len({(look.colour, look.marker) for look in LOOKS.values()}) == len(LOOKS)
+    assert len({(look.colour, look.line) for look in LOOKS.values()}) == len(LOOKS)
 
 
 def test_colours_differ_in_greyscale_or_the_marks_do() -> None:
@@ -43,10 +46,26 @@ def test_draws_a_mean_and_a_mark_for_each_seed(seeds: int) -> None:
     plot_methods(left, rows(seeds), "accuracy", factor=100)
     plot_histories(right, rows(seeds), "loss")
     marks = [line for line in left.lines if len(line.get_xdata()) == seeds]
-    assert len(marks) >= len(METHODS)
-    assert [line.get_label() for line in right.lines] == [look.label for look in LOOKS.values()]
+    assert len(marks) >= len(METHODS) + 1
+    drawn = [LOOKS[method].label for method in LOOKS if method in METHODS]
+    assert [line.get_label() for line in right.lines] == [*drawn, "mine"]
     assert fig.get_size_inches()[0] == WIDTH
     fig.canvas.draw()
+
+
+def test_a_forest_shows_paired_differences() -> None:
+    made = rows(3)
+    for row in made:
+        row["result"]["accuracy"] += {"phi": 0.02, "mine": -0.01}.get(row["config"]["method"], 0)
+    _, (ax,) = figure()
+    plot_differences(ax, made, "none", ["phi", "mine"], "accuracy", factor=100)
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["meta-trained phi", "mine"]
+    seeds = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 3]
+    assert seeds[0] == pytest.approx([2, 2, 2]) and seeds[1] == pytest.approx([-1, -1, -1])
+    low, high = ax.get_ylim()
+    assert low > high  # the first on top
+    with pytest.raises(MplibError, match="expected the same ones"):
+        plot_differences(ax, made, "none", ["dropout"], "accuracy")
 
 
 def test_refuses_nothing() -> None:
