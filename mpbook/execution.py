@@ -191,7 +191,8 @@ def _packages_hash(book: Book) -> str:
     package = PACKAGES / "mplib"
     # Comments and docstrings of the package change no output, so editing them repeats nothing.
     modules = {path.relative_to(package).parts[0].removesuffix(".py") for path in package.rglob("*.py")}
-    files = [path for path in sorted(package.rglob("*")) if path.suffix not in (".py", ".pyc")]
+    # What compilers leave beside the sources comes and goes while chapters run.
+    files = [path for path in sorted(package.rglob("*")) if path.suffix != ".py" and "__pycache__" not in path.parts]
     files += [PACKAGES / name for name in OWN_MODULES]
     files += sorted((book.root / "book" / "results").rglob("*"))
     parts = [f"python {platform.python_version()}"] + [f"{name} {metadata.version(name)}" for name in LIBRARIES]
