@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+from mpbook.cli import main
+
 if __name__ == "__main__":
-    import sys
-
-    # Imported here because the process that runs a chapter imports this file again, and needs nothing of it.
-    from mpbook.cli import main
-
     sys.exit(main())

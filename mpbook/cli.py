@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mpbook import execution, notebooks, pictures, presets, references, rendering
+from mpbook import execution, notebooks, pictures, presets, references, rendering, sweep_command
 from mpbook.layout import PRESETS, Book, find
 from mplib.errors import MplibError
 
@@ -17,6 +17,7 @@ Run, compare and render the chapters of the book.
 
   parameters   what can be set in each chapter, and what each preset sets
   run          execute the chapters that have changed: book/X.ipynb -> build/<preset>/book/X.ipynb
+  sweep        run a chapter with every combination of some parameters (also: mplib sweep)
   reference    store the smoke run's checked outputs in book/reference/ (commit them)
   compare      compare the smoke run with the stored outputs (nbval, nothing is executed)
   render       make the pages: build/<preset>/ -> _build/html/index.html
@@ -41,10 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line; default that of the process.
 
     Returns:
-        0 if all went well, 2 for anything a user can put right, nbval's status for ``compare``, 130 if interrupted.
+        0 if all went well, 1 for a sweep with failures, 2 for anything a user can put right, nbval's status for
+        ``compare``, 130 if interrupted.
     """
     options = _parser().parse_args(arguments)
     try:
+        if options.command is sweep_command.run:  # which is a command of mplib as well, and finds the book itself
+            return sweep_command.run(options)
         return int(options.command(find(options.root), options) or 0)
     except MplibError as error:
         print(f"mpbook: {error}", file=sys.stderr)
@@ -76,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="override a parameter (repeatable); the result goes to build/custom",
     )
+    sweep_command.add(commands)
     record = commands.add_parser("reference", help="store the checked outputs of the smoke run")
     record.set_defaults(command=_reference)
     compare = commands.add_parser("compare", help="compare the smoke run with the stored outputs")

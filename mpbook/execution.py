@@ -117,11 +117,9 @@ def _run_chapter(
     working.parent.mkdir(parents=True, exist_ok=True)
     log = book.build(preset) / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    declared = notebooks.declared(book.source(name))
-    # Only what differs from the defaults is injected: a page that shows its defaults needs no second cell.
-    injected = {name: value for name, value in parameters.items() if value != declared[name].default}
+    injected = overriding(book, name, parameters)
     cost = worker.execute(book.source(name), working, injected, log)
-    problems = _run_problems(working, injected, cost)
+    problems = run_problems(working, injected, cost)
     if problems:
         if working.is_file():
             failed.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +140,13 @@ def _run_chapter(
     say(f"{name}: done in {cost.seconds:.1f} s, {cost.peak_mib:.0f} MiB")
 
 
-def _run_problems(path: Path, expected: dict[str, Any], cost: worker.Cost) -> list[str]:
+def overriding(book: Book, chapter: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that differ from their defaults: only these are injected, so a page of defaults needs no cell."""
+    declared = notebooks.declared(book.source(chapter))
+    return {name: value for name, value in parameters.items() if value != declared[name].default}
+
+
+def run_problems(path: Path, expected: dict[str, Any], cost: worker.Cost) -> list[str]:
     """Why the notebook that papermill left cannot be used; empty if it can."""
     if not path.is_file():
         return [f"no notebook came back: {cost.error or 'papermill wrote nothing'}"]
@@ -177,12 +181,18 @@ def _write_costs(book: Book, preset: str) -> None:
     write_json(book.build(preset) / "costs.json", costs)
 
 
+def code_hash(book: Book, chapter: str) -> str:
+    """16 hexadecimal digits for everything but the parameters that decides what a run of a chapter gives."""
+    return _hash(json.dumps([notebooks.code(notebooks.read(book.source(chapter))), _packages_hash(book)]))[:16]
+
+
 def _packages_hash(book: Book) -> str:
-    """One hash of everything outside a chapter that can change its outputs."""
+    """One hash of everything outside a chapter that can change its outputs: packages, versions, recorded rows."""
     package = PACKAGES / "mplib"
     # Comments and docstrings of the package change no output, so editing them repeats nothing.
     modules = {path.relative_to(package).parts[0].removesuffix(".py") for path in package.rglob("*.py")}
-    files = [path for path in sorted(package.rglob("*")) if path.suffix not in (".py", ".pyc")]
+    # What compilers leave beside the sources comes and goes while chapters run.
+    files = [path for path in sorted(package.rglob("*")) if path.suffix != ".py" and "__pycache__" not in path.parts]
     files += [PACKAGES / name for name in OWN_MODULES]
     files += sorted((book.root / "book" / "results").rglob("*"))
     parts = [f"python {platform.python_version()}"] + [f"{name} {metadata.version(name)}" for name in LIBRARIES]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import html
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
@@ -24,6 +25,10 @@ MEANING = {
     "full": ("tip", "Full preset: paper scale, on one GPU."),
 }
 MISSING = "–"
+OUTCOME = "application/vnd.mpbook.outcome+json"
+"""The type of output that holds a chapter's numbers in the executed notebook."""
+SCRATCH = "MPBOOK_SCRATCH"
+"""The environment variable that gives a run a scratch folder of its own, so that a sweep's runs do not meet."""
 
 
 class Shown:
@@ -123,6 +128,43 @@ def table(rows: Any, caption: str, digits: int = 3) -> Shown:
     return Shown(page, "\n".join([caption, *lines]))
 
 
+class Outcome(Shown):
+    """The numbers that stand for a run of the chapter: a table on the page, and data for a sweep."""
+
+    def __init__(self, shown: Shown, values: Mapping[str, Any]) -> None:
+        super().__init__(shown.page, shown.plain)
+        self.values = dict(values)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {OUTCOME: self.values}
+
+
+def outcome(**values: Any) -> Outcome:
+    """Declare the numbers that stand for a run of this chapter: what ``mplib sweep`` makes a row of.
+
+    They are shown as a table, and kept as data in the executed notebook.
+
+    Args:
+        values: numbers, texts and truth values by name; None, or a number that is not finite, is a missing value.
+
+    Returns:
+        The table, to be the last expression of a cell. A chapter may have several such cells.
+
+    Raises:
+        MplibError: no values, or one that is neither number, text, truth value nor None.
+
+    Example:
+        >>> outcome(accuracy=0.5, method="phi")
+        What a sweep of this chapter records
+        name      value
+        accuracy  0.500
+        method    phi
+    """
+    plain = {name: _plain(name, value) for name, value in values.items()}
+    rows = [{"name": name, "value": _text(value, 3)} for name, value in plain.items()]
+    return Outcome(table(rows, "What a sweep of this chapter records"), plain)
+
+
 @contextlib.contextmanager
 def shows(*errors: type[Exception]) -> Iterator[None]:
     """Print the error that a block is meant to raise, and go on.
@@ -161,13 +203,27 @@ def results(*parts: str) -> Path:
 def scratch(preset: str, *parts: str) -> Path:
     """Where a chapter may write: ``build/<preset>/scratch``, made if it is not there and never committed.
 
+    In a sweep it is a folder of the run's own, which is removed afterwards.
+
     Args:
         preset: the chapter's parameter ``preset``.
         parts: names below it, folders that are made too.
     """
-    folder = layout.Book(root()).build(preset).joinpath("scratch", *parts)
+    given = os.environ.get(SCRATCH)
+    folder = (Path(given) if given else layout.Book(root()).build(preset) / "scratch").joinpath(*parts)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A value that JSON can hold."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value) if math.isfinite(value) else None
+    raise MplibError(f"outcome {name} is a {type(value).__name__}, expected a number, a text, a truth value or None")
 
 
 def _is_number(value: Any) -> bool:

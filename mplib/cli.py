@@ -1,17 +1,23 @@
 """The command line: meta-train a phi, transfer it, evaluate a network, look at the data and at what is installed.
 
 Every command writes its results to files, can be stopped at any moment, and goes on with ``--resume``. Exit status: 0
-when all is well, 2 for input that cannot be used (one sentence says what and what instead), 130 when interrupted.
+when all is well, 1 when something that was run or checked has failed, 2 for input that cannot be used (one sentence
+says what and what instead), 130 when interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
 
-from mplib.commands import about, comparison, datasets, learning, scoring, timing
+from mplib.commands import about, comparison, datasets, learning, records, scoring, timing
 from mplib.errors import MplibError
+
+COMMANDS = "mplib.commands"
+"""The group of entry points by which another package adds commands: modules with a function ``add(commands)``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,21 +34,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         2
     """
     given = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], None] = given.command
+    command: Callable[[argparse.Namespace], int | None] = given.command
     try:
-        command(given)
+        return command(given) or 0
     except MplibError as error:
         print(f"mplib: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("mplib: interrupted; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
+        print(
+            "mplib: interrupted; the same command, with --resume where it has one, goes on from there", file=sys.stderr
+        )
         return 130
-    return 0
+    except BrokenPipeError:  # `mplib ... | head` has seen enough; nothing is left to be flushed at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mplib", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (learning, comparison, scoring, timing, datasets, about):
+    for module in (learning, comparison, scoring, records, timing, datasets, about):
         module.add(commands)
+    for entry in sorted(entry_points(group=COMMANDS)):
+        entry.load().add(commands)
     return parser

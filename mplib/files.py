@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,44 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write ``text`` to ``path`` in UTF-8, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_new(path: str | os.PathLike[str], text: str) -> bool:
+    """Write ``text`` to ``path`` in UTF-8 unless there is a file already; of several writers exactly one does.
+
+    Args:
+        path: the final name of the file.
+        text: what it is to hold.
+
+    Returns:
+        Whether this call wrote it. If not, the file that was there is untouched.
+
+    Raises:
+        MplibError: the folder cannot be made or written to.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "a.txt"
+        >>> write_new(file, "first"), write_new(file, "second"), file.read_text()
+        (True, False, 'first')
+    """
+    final = Path(path)
+    if final.exists():
+        return False
+    # The text is whole under a neighbour's name before a second name is given to it, which fails if that is taken.
+    neighbour = final.with_name(f".{final.name}.{secrets.token_hex(8)}.part")
+    write_text(neighbour, text)
+    try:
+        os.link(neighbour, final)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise MplibError(
+            f"cannot write {final}: {error.strerror}, expected a file system on which a file may have two names"
+        ) from error
+    finally:
+        neighbour.unlink(missing_ok=True)
+    return True
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,24 @@ def test_source_of_the_packages_matters(tiny: Tiny, ran: list[dict[str, Any]], m
     monkeypatch.setattr(execution.provenance, "source_hash", lambda parts: "another")
     execution.run(book, "fast")
     assert len(ran) == 2
+
+
+def test_the_code_of_a_chapter_is_its_cells_the_packages_and_nothing_that_comes_and_goes(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = Book(tiny())
+    for name in ("mplib", "mpbook"):
+        shutil.copytree(execution.PACKAGES / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(execution, "PACKAGES", tmp_path)
+    before = execution.code_hash(book, "one")
+    cache = tmp_path / "mplib" / "fused" / "__pycache__"
+    cache.mkdir()
+    (cache / "kernels.nbi").write_text("what numba keeps")
+    assert execution.code_hash(book, "one") == before
+    (tmp_path / "mplib" / "pretrained" / "another.safetensors").write_text("")
+    assert execution.code_hash(book, "one") != before
+    tiny.write("one", [*chapter(), code("more", "1 + 1")])
+    assert execution.code_hash(book, "one") != before
 
 
 def test_only_what_differs_from_the_defaults_is_injected(tiny: Tiny, ran: list[dict[str, Any]]) -> None:

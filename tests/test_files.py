@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from mplib.errors import MplibError
-from mplib.files import atomic_path, read_json, write_json, write_text
+from mplib.files import atomic_path, read_json, write_json, write_new, write_text
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -52,3 +53,22 @@ def test_refuses_what_is_not_json(tmp_path: Path) -> None:
         read_json(tmp_path / "half.json")
     with pytest.raises(MplibError, match="cannot read"):
         read_json(tmp_path / "absent.json")
+
+
+def test_of_many_writers_exactly_one_writes(tmp_path: Path) -> None:
+    texts = [str(number) * 10_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        wrote = list(pool.map(lambda text: write_new(tmp_path / "a.txt", text), texts))
+    assert sum(wrote) == 1
+    assert (tmp_path / "a.txt").read_text() == texts[wrote.index(True)]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_says_where_a_file_cannot_have_two_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*names: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(MplibError, match="expected a file system on which a file may have two names"):
+        write_new(tmp_path / "a.txt", "x")
+    assert list(tmp_path.iterdir()) == []

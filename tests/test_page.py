@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,18 @@ def test_a_table_has_rows() -> None:
         page.table([], "Nothing")
 
 
+def test_an_outcome_is_a_table_for_people_and_data_for_a_sweep() -> None:
+    made = page.outcome(accuracy=np.float32(0.5), n=np.int64(3), lost=float("nan"), none=None, method="phi", quick=True)
+    data = made._repr_mimebundle_()[page.OUTCOME]
+    assert data == {"accuracy": 0.5, "n": 3, "lost": None, "none": None, "method": "phi", "quick": True}
+    assert json.loads(json.dumps(data)) == data
+    assert "accuracy  0.500" in repr(made) and "lost      –" in repr(made)
+    with pytest.raises(MplibError, match="outcome scores is a list, expected a number"):
+        page.outcome(scores=[1])
+    with pytest.raises(MplibError, match="has no rows"):
+        page.outcome()
+
+
 def test_shows_only_the_error_that_is_meant(capsys: pytest.CaptureFixture[str]) -> None:
     with page.shows(MplibError, KeyError):
         raise MplibError("steps is -3, expected at least 1")
@@ -68,3 +81,5 @@ def test_files_are_found_from_the_chapter(tiny: Tiny, monkeypatch: pytest.Monkey
     folder = page.scratch("smoke", "runs")
     assert folder == root / "build" / "smoke" / "scratch" / "runs"
     assert folder.is_dir()
+    monkeypatch.setenv(page.SCRATCH, str(tmp_path / "own"))
+    assert page.scratch("smoke", "runs") == tmp_path / "own" / "runs"

@@ -39,6 +39,17 @@ def chapter() -> list[dict[str, Any]]:
     ]
 
 
+def swept() -> list[dict[str, Any]]:
+    """The cells of a chapter that is worth a sweep: it has seeds, an outcome, and fails for 13 steps."""
+    source = "assert steps != 13, 'unlucky'\nfrom mpbook.page import outcome\noutcome(double=steps * 2, seed=seeds[0])"
+    return [
+        markdown("title", TITLE),
+        code("parameters", PARAMETERS + "\nseeds: list[int] = [0]\njobs: int = 2", "parameters"),
+        code("double", CHECKED, "nbval-check-output"),
+        code("outcome", source),
+    ]
+
+
 class Tiny:
     """Writes a book of a few cells."""
 

@@ -65,7 +65,7 @@ def show_progress(given: argparse.Namespace) -> bool:
 
 
 def add_command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], None], text: str
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], text: str
 ) -> argparse.ArgumentParser:
     """A sub-command with its one line of help; ``run`` gets what was parsed."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
