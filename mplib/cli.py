@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from mplib.commands import about, comparison, datasets, learning, scoring, timing
+from mplib.commands import about, attacking, comparison, datasets, learning, scoring, timing
 from mplib.errors import MplibError
 
 
@@ -43,6 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mplib", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (learning, comparison, scoring, timing, datasets, about):
+    for module in (learning, comparison, scoring, attacking, timing, datasets, about):
         module.add(commands)
     return parser
