@@ -14,6 +14,8 @@ from mplib.attachment import attach as attach
 from mplib.attachment import detach as detach
 from mplib.attachment import set_strength as set_strength
 from mplib.attachment import sites as sites
+from mplib.attacks import AttackMetrics as AttackMetrics
+from mplib.attacks import attack as attack
 from mplib.errors import MplibError as MplibError
 from mplib.evaluation import Metrics as Metrics
 from mplib.evaluation import evaluate as evaluate

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from mplib.calibration import Bin
+
 WIDTH = 7.0
 """Inches; the width of every figure."""
 
@@ -155,6 +157,49 @@ def plot_histories(ax: Axes, rows: Sequence[Mapping[str, Any]], column: str, fac
         ax.fill_between(steps, values.min(axis=0), values.max(axis=0), color=style.colour, alpha=0.15, linewidth=0)
         ax.plot(steps, values.mean(axis=0), linestyle=style.line, color=style.colour, label=style.label)
     ax.set_xlabel("training step")
+
+
+def plot_reliability(ax: Axes, bins: Sequence[Bin], method: str | None = None) -> None:
+    """A reliability diagram: accuracy over confidence, with an interval for each bin, and where the answers are.
+
+    The bars at the foot show each bin's share of the answers, on the scale of the axis; the broken line is perfect
+    calibration. Above it a network is too modest, below it too sure.
+
+    Args:
+        ax: where to draw.
+        bins: rows of :func:`mplib.calibration.reliability`.
+        method: whose look to use; a plain one if None.
+
+    Raises:
+        MplibError: no bins.
+    """
+    if not bins:
+        raise MplibError("there are no bins to draw, expected at least one")
+    look = LOOKS[method or "none"]
+    total = sum(row.n for row in bins)
+    for row in bins:
+        ax.bar(
+            row.low,
+            row.n / total,
+            row.high - row.low,
+            align="edge",
+            color="#DDDDDD",
+            edgecolor="#999999",
+            linewidth=0.5,
+        )
+    ax.plot([0, 1], [0, 1], ":", color="#444444", linewidth=1)
+    confidence, accuracy = [row.confidence for row in bins], [row.accuracy for row in bins]
+    error = [
+        [row.accuracy - row.accuracy_low for row in bins],
+        [row.accuracy_high - row.accuracy for row in bins],
+    ]
+    ax.errorbar(
+        confidence, accuracy, error, fmt=look.marker, linestyle=look.line, color=look.colour, capsize=2, markersize=4
+    )
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+    ax.set_aspect("equal")
+    ax.set_xlabel("confidence")
 
 
 def _methods(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -28,6 +28,7 @@ METHOD = (
     "batches",
     "training",
     "meta",
+    "calibration",
     "evaluation",
     "regularizers",
     "mislabelling",

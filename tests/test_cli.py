@@ -69,6 +69,24 @@ def test_evaluate_scores_a_saved_network(moved: Path, tmp_path: Path, capsys: py
     assert json.loads(capsys.readouterr().out)["name"] == "conv4"
 
 
+def test_attack_scores_a_saved_network_for_each_radius(moved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = sorted((moved / "networks").glob("*.safetensors"))[:2]
+    words = ["--data", "digits", "--eps", "0.01,8/255", "--steps", "2", "--eot", "2", "--images", "20"]
+    assert main(["attack", str(first), *words, "--samples", "2", "--device", "cpu", "--surrogate", str(second)]) == 0
+    rows = json.loads(capsys.readouterr().out)["attacks"]
+    assert [row["eps"] for row in rows] == [0.01, 8 / 255]
+    assert all(row["n"] == 20 and row["transferred"] and row["accuracy"] <= row["clean"] for row in rows)
+    assert main(["attack", str(first), "--data", "digits", "--norm", "l7", "--device", "cpu"]) == 2
+    assert "unknown norm 'l7'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("eps", ["much", "8/0", "1/2/3", ","])
+def test_a_radius_has_to_be_a_number(eps: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["attack", "network", "--data", "digits", "--eps", eps])
+    assert stopped.value.code == 2 and "--eps" in capsys.readouterr().err
+
+
 def test_bench_prints_ratios_and_writes_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["bench", "--net", "conv4", "--width", "4", "--image-size", "16", "--batch-sizes", "2,4", "--turns", "3"]
     assert main([*words, "--device", "cpu", "--out", str(tmp_path / "rows.csv")]) == 0
@@ -169,4 +187,4 @@ def test_words_that_are_no_values_are_refused(words: list[str], capsys: pytest.C
 
 def test_runs_as_a_module_and_helps() -> None:
     done = subprocess.run([sys.executable, "-m", "mplib", "--help"], capture_output=True, text=True, check=True)
-    assert all(command in done.stdout for command in ("meta-train", "transfer", "evaluate", "data", "info"))
+    assert all(command in done.stdout for command in ("meta-train", "transfer", "evaluate", "attack", "data", "info"))

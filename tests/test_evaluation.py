@@ -3,23 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from torchmetrics.classification import MulticlassCalibrationError
 
-from mplib import MplibError, evaluate, predict
+from mplib import MplibError, attach, evaluate, predict, set_strength
 from mplib.data import Split, normalise
-from mplib.evaluation import calibration_error
+from mplib.evaluation import draws, mean_noise
+from mplib.regularizers import matched_noise
 from mplib.stats import wilson
 from tests.toys import toy_net, toy_phi, toy_split
-
-
-def test_ece_is_that_of_another_library() -> None:
-    generator = torch.Generator().manual_seed(0)
-    for bins in (5, 15):
-        p = (3 * torch.randn(500, 7, generator=generator)).softmax(dim=1)
-        labels = torch.randint(0, 7, (500,), generator=generator)
-        confidence, answer = p.max(dim=1)
-        theirs = MulticlassCalibrationError(num_classes=7, n_bins=bins, norm="l1")(p, labels)
-        assert calibration_error(confidence, answer == labels, bins) == pytest.approx(theirs.item(), abs=1e-6)
 
 
 def test_scores_are_what_their_formulas_say() -> None:
@@ -85,11 +75,66 @@ def test_refuses_what_cannot_be() -> None:
     net, split = toy_net(), toy_split(n=6)
     with pytest.raises(MplibError, match="no images"):
         predict(net, split.images[:0])
-    with pytest.raises(MplibError, match="samples is 0"):
-        predict(net, split.images, samples=0)
+    with pytest.raises(MplibError, match="samples is -1"):
+        predict(net, split.images, samples=-1)
     with pytest.raises(MplibError, match="6 of 6 images is not a number"):
         broken = toy_net()
         torch.nn.init.constant_(broken.fc.bias, float("nan"))
         evaluate(broken, split)
     with pytest.raises(MplibError, match="expected them within the network's 3 outputs"):
         evaluate(net, Split(split.images, split.labels + 2))
+
+
+def test_the_mean_of_the_noise_is_one_pass_that_repeats_itself() -> None:
+    net, images = toy_net(phi=toy_phi()), toy_split(n=6).images
+    calls: list[int] = []
+    net.register_forward_hook(lambda *_: calls.append(1))
+    first = predict(net, images, samples=0)
+    assert len(calls) == 1 and torch.equal(first, predict(net, images, samples=0))
+    assert evaluate(net, toy_split(n=6), samples=0).samples == 0
+    assert not torch.equal(predict(net, images, samples=1), predict(net, images, samples=1))  # put back afterwards
+
+
+@pytest.mark.parametrize("kind", ["phi", "noise"])
+def test_at_a_single_site_the_mean_noise_gives_the_mean_of_the_map(kind: str) -> None:
+    phi = toy_phi() if kind == "phi" else matched_noise([(0.5, 0.4)])
+    net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
+    attach(net, phi, image_size=8, clip=None, sites=["1"]).eval()
+    x = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        many = torch.stack([net(x) for _ in range(4000)])
+        with mean_noise(net):
+            once = net(x)
+    tolerance = 6 * many.std(dim=0) / 4000**0.5
+    assert ((many.mean(dim=0) - once).abs() < tolerance + 1e-6).all()
+
+
+def test_the_mean_noise_is_of_the_present_strength_and_is_taken_off_again() -> None:
+    net, images = toy_net(phi=toy_phi()).eval(), normalise(toy_split(n=4).images)
+    keys = list(net.state_dict())
+    set_strength(net, 0.0)
+    plain = predict(net, images, samples=1)
+    torch.testing.assert_close(predict(net, images, samples=0), plain)
+    with pytest.raises(RuntimeError), mean_noise(net):
+        raise RuntimeError
+    assert list(net.state_dict()) == keys
+    bare = toy_net()
+    with mean_noise(bare):
+        assert torch.equal(predict(bare, images), predict(bare, images, samples=0))
+
+
+def test_refuses_noise_whose_mean_is_not_known() -> None:
+    class Odd(nn.Module):
+        def visit(self, x: torch.Tensor, *_: object, **__: object) -> tuple[torch.Tensor, None]:
+            return x * torch.rand_like(x), None
+
+    with pytest.raises(MplibError, match="the mean noise of Odd is not known"):
+        predict(toy_net(phi=Odd()), toy_split(n=4).images, samples=0)
+
+
+def test_draws_are_what_a_prediction_averages() -> None:
+    net, images = toy_net(phi=toy_phi()), toy_split(n=10).images
+    pool = draws(net, images, samples=5, batch_size=4, seed=1)
+    assert pool.shape == (5, 10, 3)
+    torch.testing.assert_close(pool.exp().mean(dim=0), predict(net, images, samples=5, batch_size=4, seed=1))
+    assert draws(toy_net(), images, samples=5).shape == (1, 10, 3)

@@ -12,10 +12,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import quad
+from scipy.stats import norm
 from torch import Tensor
 
 from mplib import MetaPerturb, MplibError
-from mplib.perturb import batch_statistics, channel_equivariant, scale_features
+from mplib.perturb import batch_statistics, channel_equivariant, expected_softplus, scale_features
 
 GOLDEN = Path(__file__).parent / "golden" / "authors_perturb.npz"
 AUTHORS_NAMES = {
@@ -356,3 +358,29 @@ def test_refuses_other_files(tmp_path: Path) -> None:
 def test_the_pretrained_phi_says_where_it_comes_from() -> None:
     phi = MetaPerturb.from_pretrained()
     assert {"source", "steps", "nets", "tasks", "seed", "environment"} <= phi.provenance.keys()
+
+
+def test_the_expected_softplus_is_the_integral() -> None:
+    alpha = np.linspace(-12, 12, 49)
+
+    def integral(a: float) -> float:
+        return float(quad(lambda e: np.logaddexp(0, a + e) * norm.pdf(e), -12, 12, epsabs=1e-12, limit=200)[0])
+
+    exact = np.array([integral(a) for a in alpha])
+    ours = expected_softplus(torch.tensor(alpha)).numpy()
+    assert np.abs(ours - exact).max() < 4e-7
+    assert (np.diff(ours) > 0).all() and (ours > np.logaddexp(0, alpha)).all()  # rising, and above: softplus is convex
+    single = expected_softplus(torch.tensor(alpha, dtype=torch.float32))
+    assert single.dtype == torch.float32 and np.abs(single.numpy() - exact).max() < 3e-6
+
+
+def test_the_mean_factor_is_the_mean_of_the_factors() -> None:
+    phi, x = MetaPerturb(generator=torch.Generator().manual_seed(0)), torch.randn(4, 3, 5, 5)
+    with torch.no_grad():
+        for parameter in phi.parameters():
+            parameter.mul_(30)
+        draws = torch.stack([phi.factor(x, 0.5, 0.5) for _ in range(1000)])
+        mean = phi.mean_factor(x, 0.5, 0.5)
+    assert ((draws.mean(dim=0) - mean).abs() < 6 * draws.std(dim=0) / 1000**0.5).all()
+    with pytest.raises(MplibError, match="stats have the shapes"):
+        phi.mean_factor(x, 0.5, 0.5, stats=(torch.zeros(2, 4), torch.zeros(2, 4)))

@@ -2,10 +2,21 @@ from __future__ import annotations
 
 import matplotlib
 import pytest
+import torch
 
+from mplib.calibration import reliability
 from mplib.errors import MplibError
 from mplib.experiments import METHODS
-from mplib.plots import COLOURS, LOOKS, WIDTH, figure, plot_differences, plot_histories, plot_methods
+from mplib.plots import (
+    COLOURS,
+    LOOKS,
+    WIDTH,
+    figure,
+    plot_differences,
+    plot_histories,
+    plot_methods,
+    plot_reliability,
+)
 from mplib.regularizers import names
 
 matplotlib.use("Agg")
@@ -68,8 +79,25 @@ def test_a_forest_shows_paired_differences() -> None:
         plot_differences(ax, made, "none", ["dropout"], "accuracy")
 
 
+def test_a_reliability_diagram_shows_each_bin_with_its_interval() -> None:
+    confidence = torch.linspace(0.05, 1, 200)
+    bins = reliability(confidence, confidence > 0.5, bins=5)
+    fig, (ax,) = figure()
+    plot_reliability(ax, bins, "phi")
+    fig.canvas.draw()
+    assert sum(bar.get_height() for bar in ax.patches) == pytest.approx(1)
+    drawn = next(line for line in ax.lines if line.get_marker() == LOOKS["phi"].marker)
+    assert list(drawn.get_ydata()) == [row.accuracy for row in bins]
+    bars = ax.containers[-1].lines[2][0].get_segments()
+    assert [tuple(bar[:, 1]) for bar in bars] == [
+        (pytest.approx(row.accuracy_low), pytest.approx(row.accuracy_high)) for row in bins
+    ]
+
+
 def test_refuses_nothing() -> None:
     _, (ax,) = figure()
+    with pytest.raises(MplibError, match="no bins"):
+        plot_reliability(ax, [])
     for plot in (plot_methods, plot_histories):
         with pytest.raises(MplibError, match="no rows"):
             plot(ax, [], "accuracy")

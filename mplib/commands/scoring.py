@@ -14,7 +14,9 @@ def add(commands: Any) -> None:
     score.add_argument("network", help="a network that transfer saved")
     score.add_argument("--data", required=True, help="name of the data set")
     score.add_argument("--image-size", type=int, help="pixels (default: what the network was built for)")
-    score.add_argument("--samples", type=int, default=100, help="Monte-Carlo samples (default: 100)")
+    score.add_argument(
+        "--samples", type=int, default=100, help="Monte-Carlo samples, or 0: the mean of the noise (default: 100)"
+    )
     score.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
     score.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     score.add_argument("--out", help="write the scores to this file as JSON (default: print them)")

@@ -65,6 +65,12 @@ class PlainNoise(nn.Module):
         factor = self.mean + self.deviation * standard_normal(x, eps, generator)
         return perturb(x, factor, strength, clip).to(x.dtype), None
 
+    def mean_factor(
+        self, x: Tensor, channel_ratio: float, spatial_ratio: float, stats: Statistics | None = None
+    ) -> Tensor:
+        """The expectation of what x is multiplied by at full strength, m, in x's shape."""
+        return self.mean.expand_as(x)
+
     def forward(self, *arguments: Any, **options: Any) -> Tensor:
         """The map that :meth:`visit` gives."""
         return self.visit(*arguments, **options)[0]
