@@ -23,6 +23,8 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "JUPYTER_PREFER_ENV_PATH": "1",  # a kernel called python3 in the user's home must not win over ours
 }
+RUN = "MPBOOK_RUN"
+"""The environment variable in which a kernel finds the id of the run that it is."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Cost:
     error: str = ""
 
 
-def execute(source: Path, target: Path, parameters: dict[str, Any], log: Path) -> Cost:
+def execute(source: Path, target: Path, parameters: dict[str, Any], log: Path, run: str) -> Cost:
     """Execute ``source`` into ``target`` with the ``python3`` kernel of this very interpreter.
 
     The kernel's working directory is the folder of the source, as it is for someone who opens the notebook.
@@ -50,19 +52,20 @@ def execute(source: Path, target: Path, parameters: dict[str, Any], log: Path) -
         target: where papermill writes, also if a cell fails.
         parameters: what is injected; already checked.
         log: what papermill and the kernel write beside the notebook.
+        run: the id of this run, for the badge of the page.
 
     Returns:
         The cost. A failure is reported in it, not raised.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            return pool.submit(_papermill, source, target, parameters, log).result()
+            return pool.submit(_papermill, source, target, parameters, log, run).result()
         except BrokenProcessPool as error:
             return Cost(0.0, 0.0, f"the process that ran it died ({error})")
 
 
-def _papermill(source: Path, target: Path, parameters: dict[str, Any], log: Path) -> Cost:
-    os.environ.update(ENVIRONMENT)
+def _papermill(source: Path, target: Path, parameters: dict[str, Any], log: Path, run: str) -> Cost:
+    os.environ.update({**ENVIRONMENT, RUN: run})
     with open(log, "w", encoding="utf-8") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
