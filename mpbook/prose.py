@@ -36,14 +36,14 @@ MEASURED = re.compile(
 """What a typed result looks like."""
 
 _NOT_PROSE = (
-    r"^(`{3,}|~{3,})(?!\{(?:exercise|solution|note|tip|warning|admonition|dropdown|margin|important)).*?^\1",  # code
     r"<!--.*?-->|<svg.*?</svg>|^%.*?$",
     r"\$\$.*?\$\$|\\begin\{.*?\\end\{\w+\*?\}|(?<!\\)\$[^$]*\$",
     r"\{[\w:-]+\}`[^`]*`",  # roles, citations
-    r"`[^`]*`",
+    r"(?<!`)`[^`]+`(?!`)",
     r"\]\([^)]*\)|https?://\S+",
     r"^\|\s*Time\s*\|.*?$",
 )
+_TEXT_BLOCKS = r"\{(exercise|solution|note|tip|warning|important|admonition|dropdown|margin|grid)"
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ def typed(text: str, allowed: Iterable[str] = ()) -> list[str]:
         >>> typed("Strength rises over the first 40 % of a run.", ["first 40 % of"])
         []
     """
+    text = "\n".join(_without_code(text))
     for pattern in _NOT_PROSE:
         text = re.sub(pattern, " ", text, flags=re.MULTILINE | re.DOTALL)
     flat = _flat(text)
@@ -129,6 +130,23 @@ def _texts(path: Path) -> Iterator[tuple[str, str]]:
         for text in (figure.get("figure", {}).get("caption"), figure.get("image", {}).get("alt")):
             if text:
                 yield f", figure of cell {cell['id']}", text
+
+
+def _without_code(text: str) -> Iterator[str]:
+    """The lines outside of code blocks; blocks that hold text, such as exercises, are kept."""
+    code, texts = "", list[str]()  # the fence of the code block that is open, and those of open text blocks
+    for line in text.splitlines():
+        fence, info = re.match(r"\s*(`{3,}|~{3,}|:{3,}|)(.*)", line).groups()  # type: ignore[union-attr]
+        if code:
+            code = "" if fence == code and not info.strip() else code
+        elif not fence:
+            yield line
+        elif texts and fence == texts[-1] and not info.strip():
+            texts.pop()
+        elif fence[0] == ":" or re.match(_TEXT_BLOCKS, info):
+            texts.append(fence)
+        else:
+            code = fence
 
 
 def _flat(text: str) -> str:
