@@ -3,7 +3,8 @@
 papermill executes ``book/X.ipynb`` in a process of its own, the result is checked, and only a complete notebook
 gets the name ``build/<preset>/book/X.ipynb``. Its metadata carries a key made of the code, the parameters, the
 source of the packages and the recorded rows; while the key is the same the notebook is left alone, or, if only
-its text was edited, given the new text. A failed notebook is kept under ``build/<preset>/failed/``.
+its text was edited, given the new text. A failed notebook is kept under ``build/<preset>/failed/``. The run itself is
+a row of the store ``build/<preset>/runs``, whose key the badge of the page shows.
 """
 
 from __future__ import annotations
@@ -14,21 +15,22 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from mpbook import notebooks, presets, worker
 from mpbook.layout import Book
-from mplib import provenance
+from mplib import devices, provenance
 from mplib.errors import MplibError
 from mplib.files import write_json
 
 PACKAGES = Path(__file__).resolve().parent.parent
 # A chapter's outputs depend on these of our own modules: on what it imports, and on what runs it. The others
 # only read finished notebooks, so a change in them repeats nothing.
-OWN_MODULES = ("mpbook/page.py", "mpbook/layout.py", "mpbook/execution.py", "mpbook/worker.py")
+OWN_MODULES = tuple(f"mpbook/{name}.py" for name in ("page", "layout", "execution", "worker", "claims", "verdicts"))
+DATA_FILES = ("claims.yml", "paper_figures.yml")  # of the book, read by chapters
 LIBRARIES = ("torch", "numpy", "matplotlib", "scikit-image", "mlxtend", "scikit-learn")
 
 
@@ -90,6 +92,11 @@ def up_to_date(book: Book, preset: str, chapter: str) -> bool:
     )
 
 
+def runs(book: Book, preset: str) -> Path:
+    """The store with a row for each executed chapter."""
+    return book.build(preset) / "runs"
+
+
 def _run_chapter(
     book: Book,
     preset: str,
@@ -101,7 +108,8 @@ def _run_chapter(
 ) -> None:
     source, final = notebooks.read(book.source(name)), book.executed(preset, name)
     key = _hash(json.dumps([notebooks.code(source), parameters, packages], sort_keys=True))
-    if final.is_file() and not force:
+    row = runs(book, preset) / f"{key[:16]}.json"
+    if final.is_file() and row.is_file() and not force:
         done = notebooks.read(final)
         note = done["metadata"].get("mpbook", {})
         if note.get("key") == key:
@@ -118,7 +126,7 @@ def _run_chapter(
     log = book.build(preset) / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     injected = overriding(book, name, parameters)
-    cost = worker.execute(book.source(name), working, injected, log)
+    cost = worker.execute(book.source(name), working, injected, log, {worker.RUN: row.stem})
     problems = run_problems(working, injected, cost)
     if problems:
         if working.is_file():
@@ -131,13 +139,32 @@ def _run_chapter(
         "preset": preset,
         "parameters": parameters,
         "key": key,
+        "run": row.stem,
         "seconds": round(cost.seconds, 1),
         "peak_mib": round(cost.peak_mib),
         "cpus": os.cpu_count(),
     }
-    notebooks.write(final, notebooks.combine(source, notebooks.read(working), note))
+    finished = notebooks.combine(source, notebooks.read(working), note)
+    notebooks.write(final, finished)
+    write_json(row, _row(note, finished))
     working.unlink()
     say(f"{name}: done in {cost.seconds:.1f} s, {cost.peak_mib:.0f} MiB")
+
+
+def _row(note: dict[str, Any], finished: Mapping[str, Any]) -> dict[str, Any]:
+    """The run of a chapter as a row, in the form of :class:`mplib.runs.RunStore`."""
+    outputs = [(cell["id"], cell["outputs"]) for cell in notebooks.code_cells(finished)]
+    parameters = note["parameters"]
+    return {
+        "key": note["run"],
+        "config": {"experiment": "page", "chapter": note["chapter"], **parameters},
+        "result": {
+            "outputs": _hash(json.dumps(outputs, sort_keys=True)),
+            **{name: note[name] for name in ("peak_mib", "cpus")},
+        },
+        "environment": provenance.environment(devices.resolve(parameters.get("device", "cpu"))),
+        "seconds": note["seconds"],
+    }
 
 
 def overriding(book: Book, chapter: str, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -194,6 +221,7 @@ def _packages_hash(book: Book) -> str:
     # What compilers leave beside the sources comes and goes while chapters run.
     files = [path for path in sorted(package.rglob("*")) if path.suffix != ".py" and "__pycache__" not in path.parts]
     files += [PACKAGES / name for name in OWN_MODULES]
+    files += [book.root / "book" / name for name in DATA_FILES]
     files += sorted((book.root / "book" / "results").rglob("*"))
     parts = [f"python {platform.python_version()}"] + [f"{name} {metadata.version(name)}" for name in LIBRARIES]
     parts.append(provenance.source_hash(modules))

@@ -1,7 +1,7 @@
 """The built pages as a reader gets them: images that say what they show, links that lead somewhere, no debris.
 
 Sphinx warns about many mistakes in the sources. This looks at the result, and finds what no source check can:
-alternative text that is a file name, an anchor that is gone, a traceback among the outputs.
+alternative text that is a file name, an anchor that is gone, a traceback among the outputs, a run without its row.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def problems(folder: Path) -> list[str]:
         soup = _parse(path)
         checks = [_links(soup, path, folder)]
         if page.name not in GENERATED and not _redirects(soup):
-            checks += [_images(soup), _headings(soup), _debris(soup)]
+            checks += [_images(soup), _headings(soup), _debris(soup), _runs(soup, path, folder)]
         found += [f"{page}: {problem}" for check in checks for problem in check]
     return found
 
@@ -135,6 +135,18 @@ def _debris(soup: BeautifulSoup) -> Iterator[str]:
         code.extract()
     for text in re.findall(r".{0,30}(?:\?{2,}|\{(?:ref|numref|cite|eq|doc|term)\}).{0,30}", prose.get_text()):
         yield f"the text holds an unresolved reference: {_shorten(text)}"
+
+
+def _runs(soup: BeautifulSoup, path: Path, folder: Path) -> Iterator[str]:
+    """Every run that is named has its row among the pages, and a link to it for the reader."""
+    for element in soup.select("[data-runs]"):
+        links = {(path.parent / _attribute(link, "href")).resolve() for link in element.find_all("a")}
+        for name in _attribute(element, "data-runs").split():
+            row = folder / "runs" / f"{name}.json"
+            if not row.is_file():
+                yield f"the run {name} is named and has no row among the pages"
+            elif row.resolve() not in links:
+                yield f"the run {name} is named without a link to its row"
 
 
 def _shorten(text: str) -> str:

@@ -1,7 +1,8 @@
-"""What a chapter imports for its page: the badge, tables, intended errors, and where its files are.
+"""What a chapter imports for its page: the badge, tables, the runs behind them, intended errors, where its files are.
 
 Everything shown has two forms: HTML for the page, and plain text for terminals, screen readers' copies and the
-comparison with the references.
+comparison with the references. The HTML names the runs that its numbers come from, in the attribute ``data-runs``,
+which :mod:`mpbook.tracing` reads: what a page computes itself comes from the run of the page, named in its badge.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from mpbook import layout
+from mpbook.worker import RUN
 from mplib import devices, provenance
 from mplib.errors import MplibError, unknown
+from mplib.files import read_json
+from mplib.runs import Row
 
 MEANING = {
     "smoke": ("warning", "Smoke preset: the numbers on this page only show that the code runs. Do not quote them."),
@@ -61,6 +65,7 @@ def badge(preset: str, seeds: Iterable[int] = (), device: str = "auto") -> Shown
         >>> print(badge("smoke", seeds=[0, 1]))  # doctest: +ELLIPSIS
         Smoke preset: the numbers on this page only show that the code runs. Do not quote them.
         Made on cpu ...; seeds 0, 1.
+        ...
     """
     if preset not in MEANING:
         raise unknown("preset", preset, MEANING)
@@ -71,20 +76,28 @@ def badge(preset: str, seeds: Iterable[int] = (), device: str = "auto") -> Shown
     numbers = ", ".join(str(seed) for seed in seeds)
     line += f"; {'seeds' if ',' in numbers else 'seed'} {numbers}." if numbers else "."
     title, _, rest = meaning.partition(": ")
-    page = (
-        f'<div class="admonition {kind} mpbook-badge"><p class="admonition-title">{title}</p>'
-        f"<p>{rest[0].upper()}{rest[1:]}</p><p>{html.escape(line)}</p></div>"
+    run = os.environ.get(RUN, "")
+    own = (
+        f"What this page computes itself is run {run}." if run else "Run by hand: what it computes is recorded nowhere."
     )
-    return Shown(page, f"{meaning}\n{line}")
+    linked = html.escape(own).replace(run, _link(run)) if run else own
+    page = (
+        f'<div class="admonition {kind} mpbook-badge" data-runs="{run}"><p class="admonition-title">{title}</p>'
+        f"<p>{rest[0].upper()}{rest[1:]}</p><p>{html.escape(line)}</p><p>{linked}</p></div>"
+    )
+    return Shown(page, f"{meaning}\n{line}\n{own}")
 
 
-def table(rows: Any, caption: str, digits: int = 3) -> Shown:
+def table(rows: Any, caption: str, digits: int = 3, runs: Iterable[Row] | None = None) -> Shown:
     """A table that a screen reader can read: a caption, and a header for each column and each row.
 
     Args:
-        rows: a pandas DataFrame, or a sequence of mappings with equal keys. The first column names the row.
+        rows: a pandas DataFrame, or a sequence of mappings with equal keys. The first column names the row. A value may
+            be something shown, such as :func:`sources` or :func:`chapter`.
         caption: one sentence above the table.
         digits: decimals of every float.
+        runs: the rows of a run store that the numbers come from, see :func:`sources`; None where the page computes
+            them itself.
 
     Returns:
         The table, to be the last expression of a cell; its plain text is rounded alike, so the cell can be checked.
@@ -104,11 +117,14 @@ def table(rows: Any, caption: str, digits: int = 3) -> Shown:
         raise MplibError(f"the table {caption!r} has no rows, expected at least one")
     names = list(records[0])
     cells = [[_text(record[name], digits) for name in names] for record in records]
+    marked = [[_markup(record[name], digits) for name in names] for record in records]
     numeric = [all(_is_number(record[name]) for record in records) for name in names]
 
-    head = "".join(_cell("th", str(name), is_number, "col") for name, is_number in zip(names, numeric, strict=True))
+    head = "".join(
+        _cell("th", html.escape(str(name)), is_number, "col") for name, is_number in zip(names, numeric, strict=True)
+    )
     body = ""
-    for row in cells:
+    for row in marked:
         first, *others = (
             _cell("td" if i else "th", text, numeric[i], "" if i else "row") for i, text in enumerate(row)
         )
@@ -125,7 +141,56 @@ def table(rows: Any, caption: str, digits: int = 3) -> Shown:
         ).rstrip()
         for row in [[str(name) for name in names], *cells]
     ]
-    return Shown(page, "\n".join([caption, *lines]))
+    plain = "\n".join([caption, *lines])
+    if runs is None:
+        return Shown(page, plain)
+    named = sources(runs)
+    return Shown(page + named.page, f"{plain}\n{named.plain}")
+
+
+def sources(rows: Iterable[Row]) -> Shown:
+    """The runs that a table, a figure or a sentence comes from: folded, each id a link to its row.
+
+    A figure's goes into the next cell, because the page would put the caption around both.
+
+    Args:
+        rows: rows of a :class:`mplib.runs.RunStore`; each is named once.
+
+    Returns:
+        What to show, to be the last expression of a cell. Its plain text says how many, so it may be checked.
+
+    Raises:
+        MplibError: there are no rows.
+
+    Example:
+        >>> made = {"device": "cpu", "source": "a1", "commit": "c1"}
+        >>> sources([{"key": "0f", "environment": made}, {"key": "0f", "environment": made}])
+        From 1 run
+    """
+    unique = {row["key"]: row for row in rows}
+    if not unique:
+        raise MplibError("there are no rows to name, expected at least one")
+    plain = f"From {len(unique)} run{'s' if len(unique) > 1 else ''}"
+    made: dict[str, list[str]] = {"store": [_store(key) for key in unique]}
+    made |= {name: [row["environment"][name] for row in unique.values()] for name in ("device", "source", "commit")}
+    words = "; ".join(f"{name} {', '.join(sorted(set(values)))}" for name, values in made.items())
+    links = " ".join(_link(key) for key in unique)
+    page = (
+        f'<details class="mpbook-runs" data-runs="{" ".join(unique)}"><summary>{plain} ({html.escape(words)})</summary>'
+        f"<p>{links}</p></details>"
+    )
+    return Shown(page, plain)
+
+
+def chapter(name: str) -> Shown:
+    """A link to another chapter, for a cell of a table.
+
+    Raises:
+        MplibError: there is no such chapter.
+    """
+    book = layout.Book(root())
+    title = next(line for line in _title(book.source(name)) if line.startswith("# "))
+    return Shown(f'<a href="{name}.html">{html.escape(title[2:].strip())}</a>', name)
 
 
 class Outcome(Shown):
@@ -226,14 +291,34 @@ def _plain(name: str, value: Any) -> Any:
     raise MplibError(f"outcome {name} is a {type(value).__name__}, expected a number, a text, a truth value or None")
 
 
+def _title(notebook: Path) -> list[str]:
+    source = read_json(notebook)["cells"][0]["source"]
+    return (source if isinstance(source, str) else "".join(source)).splitlines()
+
+
+def _store(key: str) -> str:
+    """The name of the recorded store that holds a row; rows of no recorded store were made for the page."""
+    found = next(iter(results().glob(f"*/{key}.json")), None)
+    return found.parent.name if found else "of this page"
+
+
+def _link(key: str) -> str:
+    """The rendering puts every named row beside the pages."""
+    return f'<a href="../runs/{key}.json"><code>{key}</code></a>'
+
+
 def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, Real) and not isinstance(value, bool))
+
+
+def _markup(value: Any, digits: int) -> str:
+    return value.page if isinstance(value, Shown) else html.escape(_text(value, digits))
 
 
 def _text(value: Any, digits: int) -> str:
     if value is None:
         return MISSING
-    if isinstance(value, bool | str):
+    if isinstance(value, bool | str | Shown):
         return str(value)
     if isinstance(value, Real) and math.isnan(float(value)):
         return MISSING
@@ -242,7 +327,7 @@ def _text(value: Any, digits: int) -> str:
     return str(value)
 
 
-def _cell(tag: str, text: str, number: bool, scope: str) -> str:
+def _cell(tag: str, markup: str, number: bool, scope: str) -> str:
     """A cell of a table; numbers are right-aligned by the style sheet."""
     attributes = (f' scope="{scope}"' if scope else "") + (' class="number"' if number else "")
-    return f"<{tag}{attributes}>{html.escape(text)}</{tag}>"
+    return f"<{tag}{attributes}>{markup}</{tag}>"

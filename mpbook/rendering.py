@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from mpbook import execution, htmlcheck
+from mpbook import execution, htmlcheck, tracing
 from mpbook.layout import Book, read_yaml
 from mplib.errors import MplibError
 from mplib.files import write_text
@@ -38,15 +38,20 @@ def render(book: Book, preset: str) -> Path:
         The path of the front page, ``_build/html/index.html``.
 
     Raises:
-        MplibError: a chapter without up-to-date outputs, a warning of the build, or a page that fails its checks.
+        MplibError: a chapter without up-to-date outputs, a number without a row, a warning of the build, or a page
+            that fails its checks.
     """
     stale = [name for name in book.chapters if not execution.up_to_date(book, preset, name)]
     if stale:
         raise MplibError(
             f"no up-to-date outputs of {', '.join(stale)}, expected 'python -m mpbook run --preset {preset}' first"
         )
+    untraced = [problem for name in book.chapters for problem in tracing.problems(book, preset, name)]
+    if untraced:
+        raise MplibError("\n".join(untraced))
     site = assemble(book, preset)
     html = _build(site, book.build(preset) / "pages")
+    tracing.publish(book, preset, html / "runs")
     found = htmlcheck.problems(html)
     if found:
         raise MplibError("\n".join([*found, f"{len(found)} problems in the pages under {html}"]))

@@ -26,6 +26,8 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "JUPYTER_PREFER_ENV_PATH": "1",  # a kernel called python3 in the user's home must not win over ours
 }
+RUN = "MPBOOK_RUN"
+"""The environment variable in which a kernel finds the id of the run that it is."""
 _LONGEST_ERROR = 30_000  # characters, so that a cost always fits into the pipe
 
 _running: set[subprocess.Popen[str]] = set()

@@ -1,7 +1,12 @@
-"""Intervals: for one accuracy, for a mean over seeds, and for a difference between two methods on the same seeds."""
+"""What few seeds can say: intervals for an accuracy, a mean, a paired difference and a mean over several tasks.
+
+There are no stars here. Where a table makes several tests, their p-values go through :func:`holm`; where an interval
+holds zero, :func:`minimum_detectable_difference` says how large an effect would have had to be to be seen.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -83,3 +88,140 @@ def paired_interval(first: Sequence[float], second: Sequence[float], confidence:
     if len(first) != len(second):
         raise MplibError(f"there are {len(first)} and {len(second)} values, expected pairs with the same seeds")
     return mean_interval([a - b for a, b in zip(first, second, strict=True)], confidence)
+
+
+def pooled_interval(
+    strata: Sequence[Sequence[float]], confidence: float = 0.95, resamples: int = 9999, seed: int = 0
+) -> Interval:
+    r"""Mean over tasks of paired differences, every task with the same weight, with a stratified bootstrap interval.
+
+    .. math:: \bar d = \tfrac1T \textstyle\sum_t \bar d_t, \qquad
+        d^*_{ti} = \bar d_t + \sqrt{n_t / (n_t - 1)}\,(d_{t j_i} - \bar d_t)
+
+    The seeds are drawn anew within each task (:math:`j_i` uniform); the ends are quantiles of the resampled means. The
+    square root makes the spread of a resampled mean that of the data, where a plain bootstrap of five seeds is a tenth
+    too narrow. The tasks stay as they are, so the interval speaks about these tasks and not about tasks in general.
+    With 95 % asked for, it covers about 88 % with one task of five seeds and about 93 % with four; for one task,
+    :func:`paired_interval` is the better one.
+
+    Args:
+        strata: for each task the differences of its seeds, at least 2 of them.
+        confidence: level of the interval, in (0, 1).
+        resamples: bootstrap draws, at least 100.
+        seed: of the draws, at least 0.
+
+    Returns:
+        The interval; its ``n`` is the number of all differences.
+
+    Raises:
+        MplibError: no tasks, a task with fewer than two seeds, or too few draws.
+
+    Example:
+        >>> interval = pooled_interval([[1.0, 2.0, 3.0], [5.0, 6.0, 7.0]])
+        >>> interval.mean, interval.n, interval.low < 4 < interval.high
+        (4.0, 6, True)
+    """
+    import numpy as np
+
+    if not strata or min(len(values) for values in strata) < 2:
+        sizes = [len(values) for values in strata]
+        raise MplibError(f"the tasks have {sizes} differences, expected tasks with at least 2 seeds each")
+    if resamples < 100 or not 0 < confidence < 1:
+        raise MplibError(f"resamples is {resamples} and confidence {confidence}, expected at least 100, and in (0, 1)")
+    source = np.random.default_rng(seed)
+    means = np.zeros(resamples)
+    for values in strata:
+        array = np.asarray(values, dtype=float)
+        n, centre = len(array), array.mean()
+        wider = centre + math.sqrt(n / (n - 1)) * (array - centre)
+        means += wider[source.integers(n, size=(resamples, n))].mean(axis=1) / len(strata)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    mean = float(np.mean([np.mean(values) for values in strata]))
+    return Interval(mean, float(low), float(high), sum(len(values) for values in strata))
+
+
+def p_value(differences: Sequence[float]) -> float:
+    """Two-sided p-value of Student's t test that paired differences have mean zero.
+
+    Args:
+        differences: one for each seed, at least 2. If all are equal the value is 0, or 1 where they are zero.
+
+    Raises:
+        MplibError: fewer than two.
+
+    Example:
+        >>> round(p_value([1.0, 2.0, 3.0]), 3)
+        0.074
+    """
+    import numpy as np
+    from scipy.stats import t
+
+    array = np.asarray(differences, dtype=float)
+    if len(array) < 2:
+        raise MplibError(f"there are {len(array)} differences, expected at least 2 for a test")
+    if np.ptp(array) == 0:
+        return float(array[0] == 0)
+    return float(2 * t.sf(abs(array.mean()) / (array.std(ddof=1) / math.sqrt(len(array))), len(array) - 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction: the chance that *any* true null among several is rejected stays below the level.
+
+    Args:
+        p_values: one for each test, in [0, 1].
+
+    Returns:
+        The adjusted values in the same order; reject those below the level.
+
+    Raises:
+        MplibError: a value outside of [0, 1].
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    if not all(0 <= p <= 1 for p in p_values):
+        raise MplibError(f"the p-values are {list(p_values)}, expected numbers from 0 to 1")
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = largest
+    return adjusted
+
+
+def minimum_detectable_difference(deviation: float, n: int, power: float = 0.8, level: float = 0.05) -> float:
+    """The smallest true difference that a paired t test finds with the given probability.
+
+    Args:
+        deviation: standard deviation of the paired differences, at least 0.
+        n: pairs, at least 2.
+        power: probability of finding it, in (level, 1).
+        level: of the two-sided test, in (0, 1).
+
+    Returns:
+        A difference in the unit of ``deviation``.
+
+    Raises:
+        MplibError: a number out of range.
+
+    Example:
+        >>> round(minimum_detectable_difference(1.0, n=5), 2)   # five seeds see effects above 1.7 deviations
+        1.68
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import f, ncf
+
+    if not deviation >= 0 or n < 2 or not 0 < level < power < 1:
+        raise MplibError(
+            f"deviation is {deviation}, n {n}, power {power} and level {level}, expected a deviation of at least 0, "
+            "at least 2 pairs, and 0 < level < power < 1"
+        )
+    edge = f.ppf(1 - level, 1, n - 1)  # the square of a t statistic is an F statistic
+
+    def missing(effect: float) -> float:
+        return float(ncf.sf(edge, 1, n - 1, n * effect**2)) - power
+
+    largest = 1.0
+    while missing(largest) < 0:
+        largest *= 2
+    return deviation * float(brentq(missing, 0.0, largest))

@@ -22,7 +22,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Replaces the kernel by one that prints nothing; returns the parameters of every run."""
     runs: list[dict[str, Any]] = []
 
-    def fake(source: Path, target: Path, parameters: dict[str, Any], log: Path) -> worker.Cost:
+    def fake(source: Path, target: Path, parameters: dict[str, Any], log: Path, run: str) -> worker.Cost:
         notebook = notebooks.read(source)
         if parameters:
             text = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
@@ -171,7 +171,7 @@ def test_refuses_a_bad_source_before_a_kernel_starts(tiny: Tiny, ran: list[dict[
 def test_an_incomplete_run_is_refused(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     book = Book(tiny())
 
-    def half(source: Path, target: Path, parameters: dict[str, Any], log: Path) -> worker.Cost:
+    def half(source: Path, target: Path, parameters: dict[str, Any], log: Path, run: str) -> worker.Cost:
         notebooks.write(target, notebooks.read(source))
         return worker.Cost(1.0, 1.0)
 
@@ -187,7 +187,7 @@ def test_parameters_that_were_not_obeyed_are_refused(
     tiny: Tiny, ran: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = worker.execute
-    monkeypatch.setattr(worker, "execute", lambda source, target, parameters, log: fake(source, target, {}, log))
+    monkeypatch.setattr(worker, "execute", lambda source, target, parameters, *rest: fake(source, target, {}, *rest))
     with pytest.raises(MplibError, match="the injected parameters are {}, expected {'preset': 'smoke'}"):
         execution.run(Book(tiny()), "smoke")
 
