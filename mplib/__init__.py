@@ -26,6 +26,7 @@ from mplib.saving import load_network as load_network
 from mplib.saving import save_network as save_network
 from mplib.training import History as History
 from mplib.training import train as train
+from mplib.training import train_together as train_together
 from mplib.training import transfer_convolutions as transfer_convolutions
 
 __version__ = _version()

@@ -87,14 +87,14 @@ def test_the_same_seed_gives_the_same_phi_and_another_seed_another() -> None:
 def test_interrupted_and_resumed_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = meta_train(TASKS, **OPTIONS)
     file = tmp_path / "c.pt"
-    original = Batches.__getitem__
+    original = Batches.plan
 
-    def interrupt(self: Batches, step: int) -> object:
+    def interrupt(self: Batches, step: int) -> torch.Tensor:
         if step == 3:
             raise KeyboardInterrupt
         return original(self, step)
 
-    monkeypatch.setattr(Batches, "__getitem__", interrupt)
+    monkeypatch.setattr(Batches, "plan", interrupt)
     with pytest.raises(KeyboardInterrupt):
         meta_train(TASKS, **OPTIONS, checkpoint=file, checkpoint_every=2)
     monkeypatch.undo()

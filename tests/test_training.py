@@ -86,7 +86,7 @@ def test_interrupted_and_resumed_is_the_same_run(tmp_path: Path, stop: int) -> N
 
 def test_refuses_the_checkpoint_of_another_run(tmp_path: Path) -> None:
     run(toy_net(), checkpoint=tmp_path / "c.pt")
-    with pytest.raises(MplibError, match="belongs to another run .*seed 0 instead of 1"):
+    with pytest.raises(MplibError, match=r"belongs to another run .*seeds \[0\] instead of \[1\]"):
         run(toy_net(), checkpoint=tmp_path / "c.pt", resume=True, seed=1)
 
 
