@@ -132,7 +132,7 @@ def joined(tasks: int, device: str | torch.device) -> Iterator[tuple[Ranks, torc
         raise MplibError(f"there are {size} ranks for {tasks} tasks, expected at most one rank for each task")
     place = devices.resolve(device)
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    if place.type == "cuda" and place.index is None:
+    if str(place) == "cuda":  # any GPU
         torch.cuda.set_device(local % torch.cuda.device_count())
     own_gpu = place.type == "cuda" and torch.cuda.device_count() >= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     store, _, _ = next(rendezvous("env://"))
