@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -29,7 +30,8 @@ from mplib.errors import MplibError
 PATIENCE = timedelta(minutes=5)
 """How long a rank waits for another one that is alive but does not answer."""
 
-ROLL_CALL = timedelta(seconds=3)
+ROLL_CALL = 3.0
+"""Seconds in which the ranks that are left answer each other."""
 
 
 class RankLost(MplibError):
@@ -95,15 +97,16 @@ class Ranks:
         return {key: value for part in parts or [] for key, value in part.items()}
 
     def roll_call(self) -> list[int]:
-        """The ranks that do not answer within :data:`ROLL_CALL`; SIGTERM is ignored from now on."""
+        """The ranks that do not answer in time; SIGTERM is ignored from now on."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         run = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         keys = [f"mplib/{run}/here/{rank}" for rank in range(self.size)]
         try:
             self._store.set(keys[self.rank], "yes")
-            with suppress(RuntimeError):
-                self._store.wait(keys, ROLL_CALL)
+            until = time.monotonic() + ROLL_CALL
+            while not self._store.check(keys) and time.monotonic() < until:
+                time.sleep(0.05)
             return [rank for rank, key in enumerate(keys) if not self._store.check([key])]
         except RuntimeError:  # whoever kept the store is gone
             return []
