@@ -20,14 +20,15 @@ from mplib.errors import MplibError as MplibError
 from mplib.evaluation import Metrics as Metrics
 from mplib.evaluation import evaluate as evaluate
 from mplib.evaluation import predict as predict
+from mplib.finetuning import transfer_convolutions as transfer_convolutions
+from mplib.history import History as History
 from mplib.meta import MetaRun as MetaRun
 from mplib.meta import meta_train as meta_train
 from mplib.perturb import MetaPerturb as MetaPerturb
 from mplib.provenance import version as _version
 from mplib.saving import load_network as load_network
 from mplib.saving import save_network as save_network
-from mplib.training import History as History
 from mplib.training import train as train
-from mplib.training import transfer_convolutions as transfer_convolutions
+from mplib.training import train_together as train_together
 
 __version__ = _version()

@@ -21,7 +21,7 @@ from mplib.perturb import MetaPerturb
 from mplib.provenance import environment
 from mplib.regularizers import matched_noise
 from mplib.seeding import private_randomness
-from mplib.training import adam, frozen_perturbation, own_parameters, training_step
+from mplib.steps import adam, frozen_perturbation, own_parameters, training_step
 
 VARIANTS = {
     "plain": "the network alone",

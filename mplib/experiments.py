@@ -24,13 +24,15 @@ from mplib.data import Dataset, Split, normalise
 from mplib.data.dataset import interleave
 from mplib.errors import MplibError
 from mplib.evaluation import evaluate
+from mplib.finetuning import transfer_convolutions
+from mplib.history import History
 from mplib.mislabelling import mislabel
 from mplib.perturb import MetaPerturb
 from mplib.regularizers import Moments, Start, dropped_fractions, site_moments
 from mplib.runs import Row, RunStore, run_key
 from mplib.saving import save_network
 from mplib.seeding import derive, private_randomness
-from mplib.training import History, train, transfer_convolutions
+from mplib.training import train
 
 METHODS = {name: regularizers.find(name).text for name in ("none", "untrained", "noise", "phi")}
 """The question in four words: nothing, the two controls, and phi. :func:`mplib.regularizers.names` has all methods."""

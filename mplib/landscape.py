@@ -24,7 +24,7 @@ from mplib.data import Split
 from mplib.errors import MplibError
 from mplib.evaluation import draws
 from mplib.seeding import stream
-from mplib.training import own_parameters
+from mplib.steps import own_parameters
 
 Direction = dict[str, Tensor]
 """A step for each weight that has filters, by the name of the parameter."""

@@ -8,37 +8,28 @@ step on the mean of these gradients over the tasks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from mplib import devices, nets
-from mplib.attachment import attach, batch_statistics
-from mplib.batches import Batches
+from mplib.batches import BatchStack
+from mplib.capture import lanes
 from mplib.checkpoints import PathLike, write_state
 from mplib.data import Task
 from mplib.errors import MplibError
+from mplib.history import History, Log, load_run, not_finite, progress_bar
+from mplib.learners import COLUMNS, Learner, Settings
+from mplib.learners import frozen_batch_norm as frozen_batch_norm
 from mplib.perturb import MetaPerturb
 from mplib.provenance import environment
-from mplib.seeding import derive, private_randomness, stream
-from mplib.training import (
-    History,
-    Log,
-    Recipe,
-    adam,
-    frozen_perturbation,
-    load_run,
-    own_parameters,
-    progress_bar,
-    training_step,
-)
+from mplib.ranks import Ranks, joined
+from mplib.recipe import Recipe
+from mplib.seeding import private_randomness, stream
+from mplib.steps import adam, check_precision, copy_of, finite_weights, load_moments, load_state, state_of
 
 
 @dataclass
@@ -49,7 +40,7 @@ class MetaRun:
         phi: the meta-trained perturbation, on the CPU; its ``provenance`` describes the run.
         history: rows with ``step``, ``train_loss`` and ``train_accuracy`` (means over tasks, training half),
             ``valid_loss`` and ``valid_accuracy`` (other half, at the new weights), and the size of phi's gradient.
-        networks: the T networks as training left them, with phi attached.
+        networks: the T networks as training left them, with phi attached; of several ranks, those of this one's tasks.
     """
 
     phi: MetaPerturb
@@ -71,10 +62,12 @@ def meta_train(
     device: str | torch.device = "auto",
     phi: MetaPerturb | None = None,
     update_statistics: bool = False,
+    precision: str = "float32",
     checkpoint: PathLike | None = None,
     checkpoint_every: int = 50,
     resume: bool = False,
     progress: bool = False,
+    capture: bool = True,
 ) -> MetaRun:
     r"""Learn phi on many tasks at once.
 
@@ -87,6 +80,10 @@ def meta_train(
 
     In the second line batch norms use their running statistics, while the sites keep using those of the batch,
     differentiably: from running statistics the kernels of the scale would get no gradient.
+
+    On a GPU the steps of the tasks are replayed side by side as CUDA graphs (:mod:`mplib.capture`). Started by
+    ``torchrun``, each process takes some of the tasks, and phi is the same whatever their number
+    (:mod:`mplib.ranks`); the first one alone writes the checkpoint, and any number of them can go on from it.
 
     Args:
         tasks: tasks of :func:`mplib.data.split_tasks`; they may differ in their number of classes.
@@ -101,17 +98,20 @@ def meta_train(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``.
         phi: where to start from; untrained if None. It is not changed, a copy is.
         update_statistics: let the phi step update the sites' running statistics, as the authors' code does.
+        precision: ``"float32"``, or ``"bfloat16"`` for the forward passes under torch's autocast.
         checkpoint: file for the state of the run, rewritten about every ``checkpoint_every`` steps; none if None.
         checkpoint_every: steps between two writes, at least 1.
         resume: go on from ``checkpoint`` if it exists; the result is that of an uninterrupted run.
         progress: show a progress bar.
+        capture: on a GPU, replay steps as CUDA graphs; False to launch them kernel by kernel.
 
     Returns:
         A :class:`MetaRun`.
 
     Raises:
         MplibError: no tasks, a number of names that is not that of the tasks, a value out of range, a checkpoint of
-            another run, or a loss that is no longer finite.
+            another run, more ranks than tasks, a rank that died, or a loss that is no longer finite: the step, the task
+            and the site are named, and the last checkpoint stays.
 
     Example:
         >>> import mplib
@@ -126,17 +126,9 @@ def meta_train(
     """
     names = _one_name_per_task(tasks, net)
     Recipe(steps=steps, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay).validate()
+    check_precision(precision)
     if checkpoint_every < 1:
         raise MplibError(f"checkpoint_every is {checkpoint_every}, expected at least 1")
-    place = devices.resolve(device)
-    made_with = environment(place)  # now, since files may change while the run goes on
-    started_from = {"source": "untrained"} if phi is None else phi.provenance
-    shared = _start(phi, seed).to(place)
-    learners = [
-        _Learner(task, name, number, shared, batch_size, learning_rate, weight_decay, clip, width, seed, place)
-        for number, (task, name) in enumerate(zip(tasks, names, strict=True))
-    ]
-    optimiser = torch.optim.Adam(shared.parameters(), lr=learning_rate, weight_decay=weight_decay)
     run: dict[str, Any] = {
         "steps": steps,
         "batch_size": batch_size,
@@ -147,38 +139,40 @@ def meta_train(
         "width": width,
         "seed": seed,
         "update_statistics": update_statistics,
+        "precision": precision,
         "tasks": [task.fingerprint for task in tasks],
-        "started_from": started_from,
+        "started_from": {"source": "untrained"} if phi is None else phi.provenance,
     }
-    history, first = History(), 0
-    if resume and checkpoint is not None and Path(checkpoint).exists():
-        state = load_run(checkpoint, run)
-        for learner, (network, moments) in zip(learners, state["learners"], strict=True):
-            learner.network.load_state_dict(network)
-            learner.optimiser.load_state_dict(moments)
-        optimiser.load_state_dict(state["optimiser"])
-        history, first = History(state["rows"]), state["step"]
-
-    columns = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "phi_gradient")
-    log, saved = Log(history, every=max(1, steps // 100), last=steps), first
-    with private_randomness(place):
-        for step in progress_bar("meta-train", first, steps, progress):
-            seen = [(*learner.theta_step(step), *learner.phi_gradient(step, update_statistics)) for learner in learners]
-            for part, gradients in zip(shared.parameters(), zip(*(row[4] for row in seen), strict=True), strict=True):
-                part.grad = torch.stack(gradients).mean(dim=0)
-            optimiser.step()
-            size = torch.cat([part.grad.flatten() for part in shared.parameters() if part.grad is not None]).norm()
-            log.add(*torch.stack([torch.stack(row[:4]) for row in seen]).mean(dim=0), size)
+    settings = Settings(batch_size, learning_rate, weight_decay, clip, width, seed, update_statistics, precision)
+    with joined(len(tasks), device) as (ranks, place), private_randomness(place):
+        made_with = environment(place)  # now, since files may change while the run goes on
+        joint = _Joint(tasks, names, _start(phi, seed).to(place), settings, ranks, place, capture)
+        history, first = History(), 0
+        there = resume and checkpoint is not None and Path(checkpoint).exists()
+        if ranks.told(there):
+            assert checkpoint is not None
+            state = ranks.told(load_run(checkpoint, run) if ranks.first else None)
+            joint.load(state)
+            history, first = History(state["rows"]), state["step"]
+        log, saved = Log(history, every=max(1, steps // 100), last=steps), first
+        joint.remember(first)
+        for step in progress_bar("meta-train", first, steps, progress and ranks.first):
+            log.add(joint.step(step))
             done = step + 1
             if not log.due(done):
                 continue
-            log.close(done, columns)
+            joint.check(log.failures(), done, steps)
+            log.close(done, COLUMNS)
+            if done < steps:
+                joint.remember(done)
             if checkpoint is not None and (done - saved >= checkpoint_every or done == steps):
-                states = [(learner.network.state_dict(), learner.optimiser.state_dict()) for learner in learners]
-                state = {"run": run, "step": done, "rows": history.rows, "learners": states}
-                write_state(checkpoint, {**state, "optimiser": optimiser.state_dict()})
+                learners = joint.states()
+                if ranks.first:
+                    state = {"run": run, "step": done, "rows": history.rows, "learners": learners}
+                    write_state(checkpoint, {**state, "optimiser": joint.moments()})
                 saved = done
-    shared.provenance = {
+        networks = joint.networks()
+    joint.phi.provenance = {
         "source": f"meta-trained with mplib on {tasks[0].name.partition('/')[0]}",
         **{key: value for key, value in run.items() if key != "tasks"},
         "tasks": len(tasks),
@@ -188,68 +182,110 @@ def meta_train(
         "image_size": tasks[0].image_size,
         "environment": made_with,
     }
-    return MetaRun(shared.cpu(), history, [learner.network.cpu() for learner in learners])
+    return MetaRun(joint.phi.cpu(), history, [network.cpu() for network in networks])
 
 
-class _Learner:
-    """One task with its network, its optimiser and its two streams of batches."""
+class _Joint:
+    """phi, and the learners of this rank's tasks."""
 
     def __init__(
         self,
-        task: Task,
-        name: str,
-        number: int,
+        tasks: Sequence[Task],
+        names: Sequence[str],
         phi: MetaPerturb,
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float,
-        clip: float | None,
-        width: int | None,
-        seed: int,
-        device: torch.device,
+        settings: Settings,
+        ranks: Ranks,
+        place: torch.device,
+        capture: bool,
     ) -> None:
-        self._seed, self._number = seed, number
-        self._phi = list(phi.parameters())
-        with private_randomness():
-            torch.manual_seed(derive(seed, "network", number))
-            net = nets.build(name, task.num_classes, task.image_size, width=width if nets.takes_width(name) else None)
-        self.network = attach(net, phi, image_size=task.image_size, clip=clip).to(device)
-        self.optimiser = adam(own_parameters(self.network), learning_rate, weight_decay)
-        self._train, self._valid = (
-            Batches(split, batch_size, derive(seed, half, number), device, flip=task.flip)
-            for half, split in (("train", task.train), ("valid", task.valid))
-        )
+        self.phi, self._tasks, self._ranks, self._place = phi, tasks, ranks, place
+        own = ranks.own(len(tasks))
+        self._learners = {
+            number: Learner(number, tasks[number], names[number], phi, settings, place, lane)
+            for number, lane in zip(own, lanes(place, len(own), capture), strict=True)
+        }
+        halves = [half for learner in self._learners.values() for half in (learner.train, learner.valid)]
+        self._batches = BatchStack(halves)
+        self._optimiser = adam(list(phi.parameters()), settings.learning_rate, settings.weight_decay)
 
-    def theta_step(self, step: int) -> tuple[Tensor, Tensor]:
-        """An Adam step of the network on its training half with phi frozen; gives the loss and the accuracy."""
-        self.network.train()
-        images, labels = self._train[step]
-        torch.manual_seed(derive(self._seed, "theta noise", self._number, step))
-        with frozen_perturbation(self.network):
-            return training_step(self.network, self.optimiser, images, labels)
+    def step(self, step: int) -> Tensor:
+        """A joint step; gives a row for each task, (T, columns)."""
+        batches = iter(self._batches[step])
+        for learner in self._learners.values():
+            learner.start(step, next(batches), next(batches))
+        seen = torch.stack([learner.finish() for learner in self._learners.values()])
+        table = torch.zeros(len(self._tasks), seen.shape[1], device=self._place)
+        table[list(self._learners)] = seen
+        table = self._ranks.sum(table)
+        shown = len(COLUMNS) - 1
+        gradient = table[:, shown:].mean(dim=0)
+        for part, piece in zip(self.phi.parameters(), gradient.split([p.numel() for p in self.phi.parameters()]),
+                               strict=True):  # fmt: skip
+            part.grad = piece.view_as(part)
+        self._optimiser.step()
+        return torch.cat([table[:, :shown], gradient.norm().expand(len(self._tasks), 1)], dim=1)
 
-    def phi_gradient(self, step: int, update_statistics: bool) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Loss and accuracy on the other half, and the gradient of that loss with respect to phi."""
-        images, labels = self._valid[step]
-        torch.manual_seed(derive(self._seed, "phi noise", self._number, step))
-        with frozen_batch_norm(self.network), batch_statistics(self.network, update=update_statistics):
-            logits = self.network(images)
-            loss = F.cross_entropy(logits, labels)
-            gradients = torch.autograd.grad(loss, self._phi)
-        return loss.detach(), (logits.detach().argmax(dim=1) == labels).float().mean(), gradients
+    def remember(self, done: int) -> None:
+        """Keep the state in which a row begins."""
+        self._row = done
+        self._states = {n: copy_of(own.network, own.optimiser) for n, own in self._learners.items()}
+        self._moments = copy_of(self.phi, self._optimiser)["moments"]
 
+    def states(self) -> list[dict[str, Any]] | None:
+        """The state of the learner of every task, on the first rank."""
+        own = {number: state_of(learner.network, learner.optimiser) for number, learner in self._learners.items()}
+        found = self._ranks.gathered(own)
+        return [found[number] for number in range(len(self._tasks))] if found else None
 
-@contextmanager
-def frozen_batch_norm(net: nn.Module) -> Iterator[None]:
-    """Batch norms use their running statistics inside, and leave them as they are."""
-    norms = [(module, module.training) for module in net.modules() if isinstance(module, _BatchNorm)]
-    for module, _ in norms:
-        module.eval()
-    try:
-        yield
-    finally:
-        for module, training in norms:
-            module.train(training)
+    def moments(self) -> dict[str, Any]:
+        """Those of phi's optimiser; phi itself is part of each network."""
+        moments: dict[str, Any] = state_of(self.phi, self._optimiser)["moments"]
+        return moments
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        for number, learner in self._learners.items():
+            load_state(learner.network, learner.optimiser, state["learners"][number])
+        load_moments(self._optimiser, state["optimiser"])
+
+    def networks(self) -> list[nn.Module]:
+        """The networks of this rank's tasks; gradients are given up, for those of a captured step hold its memory."""
+        for learner in self._learners.values():
+            learner.optimiser.zero_grad(set_to_none=True)
+        self._optimiser.zero_grad(set_to_none=True)
+        return [learner.network for learner in self._learners.values()]
+
+    def check(self, failures: list[tuple[int, ...]], done: int, steps: int) -> None:
+        """Stop where a loss, a gradient, or what the last step left of the weights is not finite; on all ranks alike.
+
+        Raises:
+            MplibError: naming the step, the task and the site.
+        """
+        spoilt = torch.zeros(len(self._tasks), device=self._place)
+        for number, learner in self._learners.items():
+            spoilt[number] = finite_weights(learner.network).logical_not()
+        tasks = self._ranks.sum(spoilt).nonzero().flatten().tolist()
+        if failures:
+            # The size of phi's mean gradient is last in every row: a task whose own numbers are at fault comes first.
+            at, task, column = min(failures, key=lambda place: (place[2] == len(COLUMNS) - 1, *place))
+            shows, kind = self._row + at, COLUMNS[column].replace("_", " ")
+        elif tasks:
+            shows, task, kind = done, tasks[0], "weight"
+        else:
+            return
+        for learner, state in ((own, self._states[n]) for n, own in self._learners.items()):
+            load_state(learner.network, learner.optimiser, state)
+            learner.uncaptured()
+        load_moments(self._optimiser, self._moments)
+        for step in range(self._row, shows):
+            self.step(step)
+        last, where = min(shows, done - 1), ""
+        if task in self._learners:
+            batches = self._batches[last]
+            place = 2 * list(self._learners).index(task)
+            where = self._learners[task].site(kind, last, *batches[place : place + 2])
+        where = self._ranks.told(where, by=self._ranks.owner(task))
+        raise not_finite(f"the {kind} of task {task} ({self._tasks[task].name})", last + 1, steps, where)
 
 
 def _start(phi: MetaPerturb | None, seed: int) -> MetaPerturb:

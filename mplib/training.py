@@ -1,120 +1,42 @@
-"""Ordinary training of one network, with or without a perturbation attached to it.
+"""Ordinary training of a network, or of several at once, with or without a perturbation attached to it.
 
 Meta-testing is this: phi is frozen, and its strength rises from 0 to 1 over the first part of the run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from tqdm import tqdm
 
 from mplib import devices
 from mplib.attachment import perturbation_of, set_strength
-from mplib.batches import Batches
-from mplib.checkpoints import PathLike, read_state, write_state
+from mplib.batches import Batches, BatchStack
+from mplib.capture import Lane, Step, lanes
+from mplib.checkpoints import PathLike, write_state
 from mplib.data import Dataset
 from mplib.errors import MplibError
+from mplib.finetuning import transfer_convolutions as transfer_convolutions
+from mplib.history import History as History
+from mplib.history import Log, load_run, not_finite
+from mplib.history import progress_bar as progress_bar
+from mplib.recipe import Recipe as Recipe
 from mplib.seeding import derive, private_randomness
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-Objective = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""What a step minimises: called with the network, a batch of images and its labels; gives the loss, and the logits that
-the labels are compared with. It may draw from torch's default generator, which is seeded for each step."""
+from mplib.steps import Objective as Objective
+from mplib.steps import adam as adam
+from mplib.steps import check_precision, copy_of, failing_site, finite_weights, load_state, set_rate, state_of
+from mplib.steps import cross_entropy as cross_entropy
+from mplib.steps import frozen_perturbation as frozen_perturbation
+from mplib.steps import own_parameters as own_parameters
+from mplib.steps import training_step as training_step
 
 Probe = Callable[[int, nn.Module], Mapping[str, float]]
 """Called with the number of steps done and the network; what it returns is added to the history."""
-
-
-def cross_entropy(net: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The usual objective: cross-entropy of the network's logits."""
-    logits = net(images)
-    return F.cross_entropy(logits, labels), logits
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained; the defaults are the paper's protocol on a target data set.
-
-    Attributes:
-        steps: optimiser steps, at least 1.
-        batch_size: images a step, at least 2; a smaller split is one batch.
-        learning_rate: of Adam, above 0.
-        weight_decay: L2 penalty inside Adam, at least 0.
-        milestones: fractions of the run after which the learning rate is multiplied by ``gamma``.
-        gamma: factor of the learning rate at a milestone.
-        warmup: fraction of the run over which the strength of a perturbation rises from 0 to 1.
-        augment: whether to crop at random, and to flip where the data set allows it.
-    """
-
-    steps: int = 10_000
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    weight_decay: float = 5e-4
-    milestones: tuple[float, ...] = (0.4, 0.7, 0.9)
-    gamma: float = 0.3
-    warmup: float = 0.4
-    augment: bool = True
-
-    def validate(self) -> None:
-        """Refuse values that no run can have.
-
-        Raises:
-            MplibError: naming the value and its range.
-        """
-        for name, low in {"steps": 1, "batch_size": 2}.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:
-                raise MplibError(f"{name} is {value!r}, expected an integer of at least {low}")
-        if not self.learning_rate > 0 or not self.weight_decay >= 0 or not self.gamma > 0:
-            raise MplibError(
-                f"learning_rate is {self.learning_rate}, weight_decay {self.weight_decay} and gamma {self.gamma}, "
-                "expected them positive (weight_decay may be 0)"
-            )
-        if any(not 0 <= part <= 1 for part in (self.warmup, *self.milestones)):
-            raise MplibError(f"warmup is {self.warmup} and milestones {self.milestones}, expected fractions in [0, 1]")
-
-    def strength(self, step: int) -> float:
-        """Strength of the perturbation at step ``step`` of the run: min(1, step / int(warmup * steps)).
-
-        Example:
-            >>> [Recipe(steps=10).strength(step) for step in (0, 2, 4, 9)]
-            [0.0, 0.5, 1.0, 1.0]
-        """
-        ramp = int(self.warmup * self.steps)
-        return min(1.0, step / ramp) if ramp else 1.0
-
-    def rate(self, step: int) -> float:
-        """Learning rate at step ``step`` of the run."""
-        passed = sum(step >= int(part * self.steps) for part in self.milestones)
-        return self.learning_rate * self.gamma**passed
-
-
-@dataclass
-class History:
-    """What was seen during a run: one row for every stretch of about a hundredth of it.
-
-    Attributes:
-        rows: dictionaries with ``step`` (steps done), ``loss`` and ``accuracy`` on the training batches (means over
-            the stretch), ``strength``, ``learning_rate``, and whatever a probe added.
-    """
-
-    rows: list[dict[str, float]] = field(default_factory=list)
-
-    def frame(self) -> pd.DataFrame:
-        """The rows as a pandas table."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows)
 
 
 def train(
@@ -130,6 +52,7 @@ def train(
     warmup: float = 0.4,
     augment: bool = True,
     objective: Objective = cross_entropy,
+    precision: str = "float32",
     seed: int = 0,
     device: str | torch.device = "auto",
     probe: Probe | None = None,
@@ -137,6 +60,7 @@ def train(
     checkpoint_every: int = 500,
     resume: bool = False,
     progress: bool = False,
+    capture: bool = True,
 ) -> History:
     """Train ``net`` in place on ``data.train``: cross-entropy, Adam, the learning rate falling at the milestones.
 
@@ -148,6 +72,7 @@ def train(
         data: a data set of :func:`mplib.data.load`.
         steps, batch_size, learning_rate, weight_decay, milestones, gamma, warmup, augment: see :class:`Recipe`.
         objective: what each step minimises; see :data:`Objective`.
+        precision: ``"float32"``, or ``"bfloat16"`` for the forward pass under torch's autocast.
         seed: seed of the order, the augmentation and the noise, at least 0. The initial weights are the network's.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``; the network is moved there.
         probe: called at each row of the history, to measure what else is wanted.
@@ -155,13 +80,16 @@ def train(
         checkpoint_every: steps between two writes, at least 1.
         resume: go on from ``checkpoint`` if it exists.
         progress: show a progress bar.
+        capture: on a GPU, and with the usual objective, replay each step as a CUDA graph (see :mod:`mplib.capture`);
+            False for a network whose forward pass waits for the CPU.
 
     Returns:
         The history of the run.
 
     Raises:
         MplibError: a value out of range, labels that the network has no output for, a checkpoint of another run, or a
-            loss that is no longer finite.
+            loss that is no longer finite: the step and, where one is attached, the site are named, and the last
+            checkpoint stays.
 
     Example:
         >>> import mplib
@@ -174,129 +102,215 @@ def train(
     Source: the paper's meta-testing as in the authors' ``train_tgt.py``.
     """
     recipe = Recipe(steps, batch_size, learning_rate, weight_decay, milestones, gamma, warmup, augment)
-    recipe.validate()
-    if checkpoint_every < 1:
-        raise MplibError(f"checkpoint_every is {checkpoint_every}, expected at least 1")
-    place = devices.resolve(device)
-    net.to(place)
-    check_outputs(net, data)
-    batches = Batches(data.train, batch_size, derive(seed, "batches"), place, crop=augment, flip=augment and data.flip)
-    optimiser = adam(own_parameters(net), learning_rate, weight_decay)
-    run = {**asdict(recipe), "milestones": list(milestones), "seed": seed, "data": data.fingerprint}
-    history, first = History(), 0
-    if resume and checkpoint is not None and Path(checkpoint).exists():
-        state = load_run(checkpoint, run)
-        net.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        history, first = History(state["rows"]), state["step"]
-
-    log, saved = Log(history, every=max(1, steps // 100), last=steps), first
-    with private_randomness(place), frozen_perturbation(net):
-        net.train()
-        for step in progress_bar("train", first, steps, progress):
-            for group in optimiser.param_groups:
-                group["lr"] = recipe.rate(step)
-            if perturbation_of(net) is not None:
-                set_strength(net, recipe.strength(step))
-            torch.manual_seed(derive(seed, "noise", step))
-            images, labels = batches[step]
-            log.add(*training_step(net, optimiser, images, labels, objective))
-            done = step + 1
-            if not log.due(done):
-                continue
-            row = log.close(done, strength=recipe.strength(step), learning_rate=recipe.rate(step))
-            if probe is not None:
-                row.update(probe(done, net))
-                net.train()
-            # Written where a row closes, so that a resumed run has the very rows of an uninterrupted one.
-            if checkpoint is not None and (done - saved >= checkpoint_every or done == steps):
-                state = {"run": run, "step": done, "rows": history.rows}
-                write_state(checkpoint, {**state, "network": net.state_dict(), "optimiser": optimiser.state_dict()})
-                saved = done
-    net.eval()
-    return history
+    run = _Together([net], [data], [seed], recipe, objective, precision, devices.resolve(device), capture)
+    return run.histories(probe, checkpoint, checkpoint_every, resume, progress)[0]
 
 
-def training_step(
-    net: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    images: Tensor,
-    labels: Tensor,
+def train_together(
+    nets: Sequence[nn.Module],
+    data: Dataset | Sequence[Dataset],
+    seeds: Sequence[int],
+    *,
     objective: Objective = cross_entropy,
-) -> tuple[Tensor, Tensor]:
-    """One optimiser step on a batch; gives the loss and the fraction of the images that was right."""
-    loss, logits = objective(net, images, labels)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
-    return loss.detach(), (logits.detach().argmax(dim=1) == labels).float().mean()
+    precision: str = "float32",
+    device: str | torch.device = "auto",
+    probe: Probe | None = None,
+    checkpoint: PathLike | None = None,
+    checkpoint_every: int = 500,
+    resume: bool = False,
+    progress: bool = False,
+    capture: bool = True,
+    **recipe: Any,
+) -> list[History]:
+    """Train several networks in place at the same time: each ends as :func:`train` would have left it.
 
-
-def adam(parameters: list[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.Adam:
-    """Adam with its L2 penalty, updating all tensors of a network together."""
-    return torch.optim.Adam(parameters, lr=learning_rate, weight_decay=weight_decay, foreach=True)
-
-
-def own_parameters(net: nn.Module) -> list[nn.Parameter]:
-    """What is learned on the network's task: theta, and of a perturbation only what is trained with theta."""
-    perturbation = perturbation_of(net)
-    foreign = set() if perturbation is None else {id(parameter) for parameter in perturbation.foreign_parameters()}
-    return [parameter for parameter in net.parameters() if id(parameter) not in foreign]
-
-
-@contextmanager
-def frozen_perturbation(net: nn.Module) -> Iterator[None]:
-    """No gradients for phi inside; afterwards its parameters are as they were."""
-    perturbation = perturbation_of(net)
-    before = [] if perturbation is None else [(p, p.requires_grad) for p in perturbation.foreign_parameters()]
-    for parameter, _ in before:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter, required in before:
-            parameter.requires_grad_(required)
-
-
-def transfer_convolutions(source: nn.Module, target: nn.Module) -> list[str]:
-    """Start fine-tuning: copy the convolutions of a trained network; batch norms and classifier stay fresh.
+    On a GPU the steps of the networks are replayed side by side; on a CPU they take turns.
 
     Args:
-        source: a trained network.
-        target: a network of the same kind, of any number of classes; changed in place.
+        nets: the networks, each another object; they may differ in kind and in number of classes.
+        data: a data set for all of them, or one for each.
+        seeds: a seed for each.
+        objective, precision, device, checkpoint, checkpoint_every, resume, progress, capture: as for :func:`train`; the
+            checkpoint is one file for all of them.
+        probe: called at each row for each network, in their order.
+        **recipe: fields of :class:`Recipe`, the same for all of them.
 
     Returns:
-        The names of the tensors that were copied.
+        The history of each network.
 
     Raises:
-        MplibError: the two networks share no convolution of the same name and shape, or one differs in shape.
+        MplibError: as for :func:`train`; or numbers of networks, data sets and seeds that do not match.
 
-    Source: the authors' ``train_tgt.py``, which drops every tensor of a batch norm or a classifier.
+    Example:
+        >>> import mplib
+        >>> digits = mplib.data.load("digits", image_size=16)
+        >>> nets = [mplib.nets.build("conv4", num_classes=10, image_size=16, width=4) for _ in range(2)]
+        >>> histories = train_together(nets, digits, seeds=[0, 1], steps=2, batch_size=16, device="cpu")
+        >>> len(histories), histories[1].rows[-1]["step"]
+        (2, 2)
     """
-    trained = dict(_convolutions(source))
-    copied = []
-    with torch.no_grad():
-        for name, convolution in _convolutions(target):
-            if name not in trained or trained[name].weight.shape != convolution.weight.shape:
-                raise MplibError(
-                    f"the source has no convolution {name} of shape {tuple(convolution.weight.shape)}, "
-                    "expected a network of the same kind and width"
-                )
-            for part in ("weight", "bias"):
-                ours, theirs = getattr(convolution, part), getattr(trained[name], part)
-                if ours is not None and theirs is not None:
-                    ours.copy_(theirs)
-                    copied.append(f"{name}.{part}")
-    if not copied:
-        raise MplibError("the target network has no convolutions, expected at least one to copy")
-    return copied
+    sets = [data] * len(nets) if isinstance(data, Dataset) else list(data)
+    if not nets or not len(nets) == len(sets) == len(seeds) == len({id(net) for net in nets}):
+        raise MplibError(
+            f"there are {len(nets)} networks ({len({id(net) for net in nets})} of them different), {len(sets)} data "
+            f"sets and {len(seeds)} seeds, expected a data set, or one for all, and a seed for each of several networks"
+        )
+    run = _Together(nets, sets, seeds, Recipe(**recipe), objective, precision, devices.resolve(device), capture)
+    return run.histories(probe, checkpoint, checkpoint_every, resume, progress)
 
 
-def progress_bar(label: str, first: int, steps: int, show: bool) -> Iterable[int]:
-    """The steps from ``first`` on, with a bar if ``show``; ``TQDM_DISABLE=1`` in the environment hides every bar."""
-    hidden = {} if show else {"disable": True}  # an explicit disable=False would overrule the environment
-    steps_left: Iterable[int] = tqdm(range(first, steps), initial=first, total=steps, desc=label, **hidden)
-    return steps_left
+class _Together:
+    """Networks that take the same number of steps at the same time."""
+
+    def __init__(
+        self,
+        nets: Sequence[nn.Module],
+        data: Sequence[Dataset],
+        seeds: Sequence[int],
+        recipe: Recipe,
+        objective: Objective,
+        precision: str,
+        place: torch.device,
+        capture: bool,
+    ) -> None:
+        recipe.validate()
+        check_precision(precision)
+        self._recipe, self._place = recipe, place
+        # An objective of the user's may draw on the CPU, or wait for it; a graph would repeat the first draw for ever.
+        ways = lanes(place, len(nets), capture and objective is cross_entropy)
+        self._pupils = [
+            _Pupil(net.to(place), own, seed, recipe, objective, precision, way)
+            for net, own, seed, way in zip(nets, data, seeds, ways, strict=True)
+        ]
+        self._batches = BatchStack(
+            [
+                Batches(own.train, recipe.batch_size, derive(seed, "batches"), place,
+                        crop=recipe.augment, flip=recipe.augment and own.flip)
+                for own, seed in zip(data, seeds, strict=True)
+            ]
+        )  # fmt: skip
+        self._run = {
+            **asdict(recipe),
+            "milestones": list(recipe.milestones),
+            "precision": precision,
+            "seeds": list(seeds),
+            "data": [own.fingerprint for own in data],
+        }
+
+    def histories(
+        self, probe: Probe | None, checkpoint: PathLike | None, every: int, resume: bool, progress: bool
+    ) -> list[History]:
+        """Take the steps that are left."""
+        if every < 1:
+            raise MplibError(f"checkpoint_every is {every}, expected at least 1")
+        steps, pupils, first = self._recipe.steps, self._pupils, 0
+        if resume and checkpoint is not None and Path(checkpoint).exists():
+            state = load_run(checkpoint, self._run)
+            first = state["step"]
+            for pupil, kept in zip(pupils, state["nets"], strict=True):
+                load_state(pupil.net, pupil.optimiser, kept)
+                pupil.history.rows.extend(kept["rows"])
+        saved = first
+        with private_randomness(self._place), ExitStack() as frozen:
+            for pupil in pupils:
+                frozen.enter_context(frozen_perturbation(pupil.net))
+                pupil.net.train()
+                pupil.remember(first)
+            for step in progress_bar("train", first, steps, progress):
+                for pupil, batch in zip(pupils, self._batches[step], strict=True):
+                    pupil.start(step, *batch)
+                for pupil in pupils:
+                    pupil.finish()
+                done = step + 1
+                if not pupils[0].log.due(done):
+                    continue
+                for number, pupil in enumerate(pupils):
+                    self._check(number, done)
+                    pupil.close(done, probe)
+                # Written where a row closes, so that a resumed run has the very rows of an uninterrupted one.
+                if checkpoint is not None and (done - saved >= every or done == steps):
+                    nets = [{**state_of(pupil.net, pupil.optimiser), "rows": pupil.history.rows} for pupil in pupils]
+                    write_state(checkpoint, {"run": self._run, "step": done, "nets": nets})
+                    saved = done
+        for pupil in pupils:
+            pupil.optimiser.zero_grad(set_to_none=True)  # gradients of a captured step hold its memory
+            pupil.net.eval()
+        return [pupil.history for pupil in pupils]
+
+    def _check(self, number: int, done: int) -> None:
+        """Stop the run where a network's loss, or what its last step left of its weights, is not finite."""
+        pupil, name = self._pupils[number], f" of network {number}" if len(self._pupils) > 1 else ""
+        failures = pupil.log.failures()
+        if not failures and bool(finite_weights(pupil.net)):
+            return
+        # A weight that the last step spoilt shows when the network runs once more.
+        what, shows = ("the loss", pupil.row + failures[0][0]) if failures else ("a weight", done)
+        step = min(shows, done - 1)
+        batches = {at: self._batches[at][number] for at in range(pupil.row, step + 1)}
+        raise not_finite(what + name, step + 1, self._recipe.steps, pupil.site(shows, batches))
+
+
+class _Pupil:
+    """One network with its optimiser and its place in the run."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        data: Dataset,
+        seed: int,
+        recipe: Recipe,
+        objective: Objective,
+        precision: str,
+        lane: Lane | None,
+    ) -> None:
+        check_outputs(net, data)
+        self.net, self._seed, self._recipe = net, seed, recipe
+        self._noisy = perturbation_of(net) is not None
+        self.optimiser = adam(own_parameters(net), recipe.learning_rate, recipe.weight_decay)
+        self.history = History()
+        self.log = Log(self.history, every=max(1, recipe.steps // 100), last=recipe.steps)
+
+        def body(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            return training_step(net, self.optimiser, images, labels, objective, precision)
+
+        self._body, self._step = body, Step(body, lane)
+
+    def start(self, step: int, images: Tensor, labels: Tensor) -> None:
+        self._set(step)
+        self._step.start(derive(self._seed, "noise", step), images, labels)
+
+    def finish(self) -> None:
+        self.log.add(torch.stack(self._step.finish()))
+
+    def close(self, done: int, probe: Probe | None) -> None:
+        """Make a row, and remember the state that it ends with."""
+        last = done - 1
+        settings = {"strength": self._recipe.strength(last), "learning_rate": self._recipe.rate(last)}
+        row = self.log.close(done, ("loss", "accuracy"), **settings)
+        if probe is not None:
+            row.update(probe(done, self.net))
+            self.net.train()
+        if done < self._recipe.steps:
+            self.remember(done)
+
+    def remember(self, done: int) -> None:
+        self.row, self._state = done, copy_of(self.net, self.optimiser)
+
+    def site(self, step: int, batches: Mapping[int, tuple[Tensor, Tensor]]) -> str:
+        """Take the steps of the row again, up to the one that shows what went wrong, and look where it does."""
+        load_state(self.net, self.optimiser, self._state)
+        again = Step(self._body)
+        for at in range(self.row, step):
+            self._set(at)
+            again.start(derive(self._seed, "noise", at), *batches[at])
+        last = max(batches)
+        self._set(last)
+        return failing_site(self.net, lambda: again.start(derive(self._seed, "noise", last), *batches[last]))
+
+    def _set(self, step: int) -> None:
+        set_rate(self.optimiser, self._recipe.rate(step))
+        if self._noisy:
+            set_strength(self.net, self._recipe.strength(step))
 
 
 def check_outputs(net: nn.Module, data: Dataset) -> None:
@@ -313,67 +327,3 @@ def check_outputs(net: nn.Module, data: Dataset) -> None:
     size = getattr(net, "image_size", None)
     if isinstance(size, int) and size != data.image_size:
         raise MplibError(f"the images are {data.image_size} px, expected the {size} px that the network was built for")
-
-
-def load_run(checkpoint: PathLike, run: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a checkpoint and make sure that it belongs to the run that wants to go on from it.
-
-    Raises:
-        MplibError: it is of another run; the message names what differs.
-    """
-    state = read_state(checkpoint)
-    theirs = state.get("run")
-    if not isinstance(theirs, dict):
-        raise MplibError(f"{checkpoint} is not the checkpoint of a run, expected one that this command wrote")
-    different = [f"{key} {theirs.get(key)!r} instead of {run[key]!r}" for key in run if theirs.get(key) != run[key]]
-    if different:
-        raise MplibError(f"{checkpoint} belongs to another run ({'; '.join(different)}), expected the same settings")
-    return state
-
-
-class Log:
-    """Collects losses on the device and turns each stretch of steps into one row, so that no step waits for the CPU.
-
-    Args:
-        history: where the rows go.
-        every: steps in a row.
-        last: the last step of the run, which always closes a row.
-    """
-
-    def __init__(self, history: History, every: int, last: int) -> None:
-        self._history, self._every, self._last = history, every, last
-        self._values: list[tuple[Tensor, ...]] = []
-
-    def add(self, *values: Tensor) -> None:
-        """Keep the loss and the accuracy of a step."""
-        self._values.append(values)
-
-    def due(self, done: int) -> bool:
-        """Whether a row closes after ``done`` steps."""
-        return done % self._every == 0 or done == self._last
-
-    def check(self, done: int) -> None:
-        """Stop a run whose loss is no longer finite.
-
-        Raises:
-            MplibError: naming the stretch of steps.
-        """
-        losses = [values[0] for values in self._values]
-        if losses and not torch.stack(losses).isfinite().all():
-            raise MplibError(
-                f"the loss is not finite within the last {len(losses)} of {done} steps, expected a smaller "
-                "learning rate or a clip to keep it so"
-            )
-
-    def close(self, done: int, names: tuple[str, ...] = ("loss", "accuracy"), **more: float) -> dict[str, float]:
-        """Make a row of everything kept since the last one."""
-        self.check(done)
-        means = torch.stack([torch.stack(values).float() for values in self._values]).mean(dim=0).tolist()
-        row = {"step": done, **dict(zip(names, means, strict=True)), **more}
-        self._history.rows.append(row)
-        self._values.clear()
-        return row
-
-
-def _convolutions(net: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
-    return ((name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv2d))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mplib.batches import Batches
+from mplib.batches import Batches, BatchStack
 from mplib.data import Split, normalise
 from mplib.errors import MplibError
 from tests.toys import toy_split
@@ -46,3 +46,35 @@ def test_a_small_split_is_one_batch() -> None:
 def test_refuses_batches_without_a_variance() -> None:
     with pytest.raises(MplibError, match="expected at least 2"):
         Batches(toy_split(), batch_size=1, seed=0)
+
+
+def test_made_together_they_are_the_very_batches() -> None:
+    """Shared and own splits, other image sizes, batch sizes and numbers of images, with and without augmentation."""
+    shared, other = toy_split(), toy_split(n=30, seed=1)
+
+    def make() -> list[Batches]:
+        return [
+            Batches(shared, 16, seed=0),
+            Batches(toy_split(size=8), 16, seed=1),
+            Batches(other, 16, seed=2, flip=False),
+            Batches(shared, 16, seed=3),
+            Batches(shared, 7, seed=4),
+            Batches(other, 16, seed=5, crop=False, flip=False),
+        ]
+
+    stack = BatchStack(make())
+    for step in (0, 4, 1):
+        for (images, labels), own in zip(stack[step], make(), strict=True):
+            assert torch.equal(images, own[step][0]) and torch.equal(labels, own[step][1])
+
+
+def test_a_shared_split_is_kept_once() -> None:
+    split = toy_split()
+    pool = BatchStack([Batches(split, 16, seed=seed) for seed in range(4)])._pools[0]
+    assert pool._images.data_ptr() == split.images.data_ptr()
+
+
+@pytest.mark.gpu
+def test_a_batch_is_the_same_on_every_device() -> None:
+    here, there = (Batches(toy_split(), 16, seed=0, device=device) for device in ("cpu", "cuda"))
+    assert all(torch.equal(a, b.cpu()) for a, b in zip(here[3], there[3], strict=True))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from mplib import MplibError, train
 from mplib.regularizers import InformationDropout, find
 from mplib.regularizers.information import information_dropout
-from mplib.training import own_parameters
+from mplib.steps import own_parameters
 from tests.toys import toy_data, toy_net
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from torch.nn import functional as F
 from mplib import MetaPerturb, MplibError, meta_train, nets
 from mplib.attachment import attach, batch_statistics
 from mplib.batches import Batches
+from mplib.checkpoints import read_state
 from mplib.meta import frozen_batch_norm
 from mplib.seeding import derive, stream
-from mplib.training import frozen_perturbation
+from mplib.steps import frozen_perturbation
 from tests.toys import flat, toy_net, toy_phi, toy_task
 
 TASKS = [toy_task(0), toy_task(1, classes=2)]
@@ -87,14 +89,14 @@ def test_the_same_seed_gives_the_same_phi_and_another_seed_another() -> None:
 def test_interrupted_and_resumed_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = meta_train(TASKS, **OPTIONS)
     file = tmp_path / "c.pt"
-    original = Batches.__getitem__
+    original = Batches.plan
 
-    def interrupt(self: Batches, step: int) -> object:
+    def interrupt(self: Batches, step: int) -> torch.Tensor:
         if step == 3:
             raise KeyboardInterrupt
         return original(self, step)
 
-    monkeypatch.setattr(Batches, "__getitem__", interrupt)
+    monkeypatch.setattr(Batches, "plan", interrupt)
     with pytest.raises(KeyboardInterrupt):
         meta_train(TASKS, **OPTIONS, checkpoint=file, checkpoint_every=2)
     monkeypatch.undo()
@@ -140,6 +142,89 @@ def test_says_what_it_did() -> None:
 def test_refuses_what_cannot_be(tasks: list, options: dict, message: str) -> None:
     with pytest.raises(MplibError, match=message):
         meta_train(tasks, **{**OPTIONS, **options})
+
+
+def test_a_loss_that_is_not_finite_names_step_task_and_site_and_the_checkpoint_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The validation batch of task 1 at step 5 overflows in block 2, and does so again when it comes again."""
+    bad = Batches(TASKS[1].valid, 16, derive(0, "valid", 1))[5][0]
+    build, seen = nets.build, {}
+
+    def poisoned(*arguments: object, **options: object) -> nn.Module:
+        net = build(*arguments, **options)
+        net.register_forward_pre_hook(lambda module, args: seen.update(now=torch.equal(args[0], bad)))
+        net.blocks[2].conv.register_forward_hook(lambda module, args, y: y * float("inf") if seen["now"] else None)
+        return net
+
+    monkeypatch.setattr(nets, "build", poisoned)
+    options = {**OPTIONS, "steps": 200, "checkpoint": tmp_path / "c.pt", "checkpoint_every": 2}
+    message = "the valid loss of task 1 .toy/1. is not finite at step 6 of 200, first in .* the site 'blocks.2.bn'"
+    with pytest.raises(MplibError, match=message):
+        meta_train(TASKS, **options)
+    state = read_state(tmp_path / "c.pt")
+    assert state["step"] == 4
+    assert all(value.isfinite().all() for learner in state["learners"] for value in learner["network"].values())
+
+
+def test_bfloat16_meta_trains_with_finite_losses() -> None:
+    exact, coarse = (meta_train(TASKS, **OPTIONS, precision=precision) for precision in ("float32", "bfloat16"))
+    assert flat(coarse.phi).isfinite().all() and not torch.equal(flat(coarse.phi), flat(exact.phi))
+    for name in ("train_loss", "valid_loss"):
+        for ours, theirs in zip(coarse.history.rows, exact.history.rows, strict=True):
+            assert ours[name] == pytest.approx(theirs[name], rel=0.05)
+
+
+def test_the_noise_keeps_its_law_in_the_run_itself() -> None:
+    """Drawn in meta-training as it runs: standard normal, and alike in nothing, be it pixels, sites, tasks or steps.
+
+    The location is set to 0 and the map to 1, so a site's noise can be read off its output: softplus(eps) * s.
+    """
+    tasks = [toy_task(0), toy_task(1)]
+    phi = toy_phi()
+    with torch.no_grad():
+        for name in ("own_2", "pooled_2", "kernels", "head"):
+            getattr(phi, name).zero_()  # alpha is 0, the scale one half
+    seen: list[list[torch.Tensor]] = []
+
+    def watched(self: MetaPerturb, x: torch.Tensor, *rest: object, **options: object) -> object:
+        with torch.no_grad():
+            state = torch.get_rng_state()
+            y, _ = visit(phi, torch.ones_like(x).contiguous(), *rest, **{**options, "clip": None})
+            torch.set_rng_state(state)
+        z = 2 * y.double()
+        (seen[-1] if seen and len(seen[-1]) < 4 else seen.append([]) or seen[-1]).append(z.expm1().log())
+        return visit(self, x, *rest, **options)
+
+    visit = MetaPerturb.visit
+    for parameter in phi.parameters():
+        parameter.requires_grad_(False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MetaPerturb, "visit", watched)
+        meta_train(tasks, **{**OPTIONS, "width": 16, "batch_size": 32, "steps": 3}, phi=toy_phi(1))
+    assert len(seen) == 3 * 2 * 2  # steps, tasks, halves, in this order
+    first = torch.stack([sites[0] for sites in seen])  # (12, B, C, H, W)
+    count = first.numel()
+    for draw in (*first, torch.cat([sites[1].flatten() for sites in seen])):
+        error = draw.numel() ** -0.5
+        assert abs(draw.mean()) < 5 * error and abs(draw.std() - 1) < 5 * error
+        assert abs((draw**3).mean()) < 5 * (15**0.5) * error and abs((draw**4).mean() - 3) < 5 * (96**0.5) * error
+
+    def uncorrelated(a: torch.Tensor, b: torch.Tensor) -> bool:
+        return bool(abs((a * b).mean()) < 5 * a.numel() ** -0.5)
+
+    assert count > 10**6
+    assert uncorrelated(first[..., 1:], first[..., :-1]) and uncorrelated(first[..., 1:, :], first[..., :-1, :])
+    assert uncorrelated(first[:, :, 1:], first[:, :, :-1]) and uncorrelated(first[:, 1:], first[:, :-1])
+    pairs = [(a, b) for a in range(12) for b in range(a)]  # steps, tasks and halves, each with each
+    assert all(uncorrelated(first[a], first[b]) for a, b in pairs)
+    pixels = sites_alike(seen)
+    assert all(uncorrelated(a, b) for a, b in pixels)
+
+
+def sites_alike(seen: list[list[torch.Tensor]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """As many draws of a site as of the one before it, in the order in which they are drawn."""
+    return [(before.flatten()[: after.numel()], after.flatten()) for sites in seen for before, after in pairwise(sites)]
 
 
 @pytest.mark.gpu

@@ -11,7 +11,7 @@ import mplib.data  # noqa: F401  makes torchvision importable beside a CPU build
 from mplib import MplibError
 from mplib.regularizers import Mixer, cutmix, manifold_mixup, mixup, smoothed
 from mplib.regularizers.mixing import mix, mixed_cross_entropy, pairing, paste
-from mplib.training import Objective
+from mplib.steps import Objective
 from tests.toys import toy_net
 
 IMAGES, LABELS = torch.rand(6, 3, 16, 16), torch.tensor([0, 1, 2, 0, 1, 2])

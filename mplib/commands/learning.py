@@ -1,8 +1,10 @@
-"""``mplib meta-train``: learn a phi."""
+"""``mplib meta-train``: learn a phi, in one process or, started by torchrun, in several."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 from typing import Any
 
 from mplib.commands.shared import (
@@ -15,6 +17,7 @@ from mplib.commands.shared import (
     words,
     write_table,
 )
+from mplib.errors import MplibError
 
 
 def add(commands: Any) -> None:
@@ -29,14 +32,30 @@ def add(commands: Any) -> None:
     )
     learn.add_argument("--seed", type=int, default=0, help="seed of phi, networks, batches and noise (default: 0)")
     learn.add_argument("--checkpoint-every", type=int, default=50, help="steps between checkpoints (default: 50)")
+    learn.add_argument(
+        "--precision", default="float32", help="of the forward passes: float32 or bfloat16 (default: float32)"
+    )
     training_options(learn, steps=750)
+    learn.epilog = "In several processes: torchrun --standalone --nproc_per_node=2 -m mplib meta-train ... (same phi)."
 
 
 def meta_train(given: argparse.Namespace) -> None:
     """``mplib meta-train``: learn a phi."""
-    import mplib
+    from mplib import ranks
 
-    folder = output_folder(given)
+    try:
+        _meta_train(given)
+    except MplibError as error:
+        if not ranks.speaks(error):  # another process says it
+            sys.exit(2)
+        raise
+
+
+def _meta_train(given: argparse.Namespace) -> None:
+    import mplib
+    from mplib import ranks
+
+    folder = output_folder(given) if ranks.speaks() else Path(given.out)
     size = given.image_size
     tasks = mplib.data.split_tasks(
         mplib.data.load(given.data, image_size=size), given.tasks, given.split_seed, given.classes_per_group
@@ -50,11 +69,14 @@ def meta_train(given: argparse.Namespace) -> None:
         width=given.width,
         seed=given.seed,
         device=given.device,
+        precision=given.precision,
         checkpoint=folder / "checkpoint.pt",
         checkpoint_every=given.checkpoint_every,
         resume=given.resume,
         progress=show_progress(given),
     )
+    if not ranks.speaks():
+        return
     run.phi.save(folder / "phi.safetensors")
     write_table(run.history.frame(), folder / "history.csv")
     record_command(given, folder)

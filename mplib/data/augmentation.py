@@ -48,20 +48,59 @@ def augment(
     Source: the authors' ``dataloader.py`` (RandomCrop with padding 4 at 32 px and 8 otherwise, then flip).
     """
     _check(images)
-    count, channels, height, width = images.shape
-    pad = (4 if width <= 32 else 8) if padding is None else whole_number("padding", padding, 0)
+    count = len(images)
+    pad = padding_for(images.shape[3]) if padding is None else whole_number("padding", padding, 0)
     source = images.device if generator is None else generator.device
-    shift = torch.randint(0, 2 * pad + 1, (2, count, 1), generator=generator, device=source).to(images.device)
-    rows = shift[0] + torch.arange(height, device=images.device)
-    columns = torch.arange(width, device=images.device)
+    rows, columns, mirrored = (part.to(images.device) for part in draws(count, pad, flip, generator, source))
+    return moved(images, rows, columns, mirrored, pad)
+
+
+def padding_for(width: int) -> int:
+    """Black pixels on each side before a random crop: 4 for images up to 32 px wide, 8 above."""
+    return 4 if width <= 32 else 8
+
+
+def draws(
+    count: int,
+    padding: int,
+    flip: bool,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What is random in an augmented batch: row offsets, column offsets and coins, each int64, (count,)."""
+    shift = torch.randint(0, 2 * padding + 1, (2, count), generator=generator, device=device)
     if flip:
-        mirrored = torch.randint(0, 2, (count, 1), generator=generator, device=source).to(images.device)
-        columns = torch.where(mirrored.bool(), columns.flip(0), columns)
-    columns = shift[1] + columns
+        coins = torch.randint(0, 2, (count,), generator=generator, device=device)
+    else:
+        coins = torch.zeros(count, dtype=torch.int64, device=device)
+    return shift[0], shift[1], coins
+
+
+def moved(images: Tensor, rows: Tensor, columns: Tensor, mirrored: Tensor, padding: int) -> Tensor:
+    """Crop each image at its own offset after padding it with black, and mirror it where its coin says so.
+
+    Args:
+        images: uint8, (B, C, H, W).
+        rows, columns: offsets from 0 to 2 ``padding``, (B,).
+        mirrored: 0 or 1, (B,).
+        padding: black pixels on each side, 0 or more.
+
+    Returns:
+        A new uint8 tensor of the same shape.
+
+    Example:
+        >>> image, at = torch.tensor([[1, 2]], dtype=torch.uint8).reshape(1, 1, 1, 2), torch.tensor
+        >>> moved(image, at([0]), at([0]), at([1]), padding=0).flatten().tolist()
+        [2, 1]
+    """
+    count, channels, height, width = images.shape
+    down = rows[:, None] + torch.arange(height, device=images.device)
+    across = torch.arange(width, device=images.device)
+    across = columns[:, None] + torch.where(mirrored[:, None].bool(), across.flip(0), across)
     # Both axes in one index into the flattened padded image: three times as fast as indexing axis by axis.
-    index = rows[:, :, None] * (width + 2 * pad) + columns[:, None, :]
+    index = down[:, :, None] * (width + 2 * padding) + across[:, None, :]
     index = index.reshape(count, 1, height * width).expand(count, channels, height * width)
-    padded = torch.nn.functional.pad(images, (pad, pad, pad, pad))
+    padded = torch.nn.functional.pad(images, (padding,) * 4)
     return padded.flatten(2).gather(2, index).view(images.shape)
 
 

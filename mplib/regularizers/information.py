@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from mplib.attachment import perturbation_of
 from mplib.errors import MplibError
 from mplib.perturb import perturb, standard_normal
-from mplib.training import Objective
+from mplib.steps import Objective
 
 LEAST = 0.001
 

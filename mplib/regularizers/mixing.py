@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from mplib.attachment import perturbation_of
 from mplib.errors import MplibError
-from mplib.training import Objective
+from mplib.steps import Objective
 
 
 def mix(x: Tensor, partner: Tensor, share: float) -> Tensor:

@@ -12,7 +12,7 @@ from mplib.discovery import Site, find_sites
 from mplib.errors import MplibError, unknown
 from mplib.perturb import MetaPerturb
 from mplib.regularizers.matched import Moments
-from mplib.training import Objective, cross_entropy
+from mplib.steps import Objective, cross_entropy
 
 Settings = Mapping[str, float]
 
