@@ -1,8 +1,9 @@
 """From rows to verdicts: what the recorded runs say of each claim, by the rule that was written before.
 
 Nothing is typed here and nothing is chosen by hand. Two rows are a pair where their configurations agree in everything
-that they share, the method apart; pairs of one setting (data, network, budget) are a task; tasks are pooled with
-:func:`mplib.stats.pooled_interval`. A claim without rows is not testable here, which is never an error.
+but the method and what belongs to it; pairs of one setting (data, network, budget) are a task; tasks are pooled with
+:func:`mplib.stats.pooled_interval`. Rows that were made to choose a method's settings are left out. A claim without
+rows is not testable here, which is never an error.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ LEVEL = 0.05
 NOTHING = Interval(float("nan"), float("nan"), float("nan"), 0)
 ANY = "*"
 """Stands for any value but None in the selection of rows."""
+OF_A_METHOD = {"method", "phi", "options"}
+"""Keys of a configuration that say what the method is; two rows that are compared may differ in them alone."""
 
 Pair = tuple[Row, Row]
 
@@ -87,29 +90,34 @@ def selected(row: Row, wanted: Mapping[str, Any]) -> bool:
 def pairs(rows: Sequence[Row], first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Pair]:
     """Match rows of one selection with rows of another that agree with them in all that the selections leave open.
 
-    Of several partners the one made with the same code is taken, and the first of these.
+    A partner that was run with several options makes a pair for each. Of several that differ in nothing but the code
+    that made them, the one made with the same code is taken, and the first of these.
 
     Args:
         rows: rows of runs with ``method`` and ``seed`` in their configuration.
         first, second: selections, see :func:`selected`.
     """
-    free = set(first) | set(second) | {"method"}
+    free = {*first, *second, *OF_A_METHOD}
     candidates = [row for row in rows if selected(row, second)]
     found = []
     for row in (row for row in rows if selected(row, first)):
-        partners = [other for other in candidates if other is not row and _agree(row, other, free)]
-        same = [other for other in partners if other["environment"]["source"] == row["environment"]["source"]]
-        if partners:
-            found.append((row, (same or partners)[0]))
+        partners: dict[str, list[Row]] = {}
+        for other in candidates:
+            if other is not row and _agree(row, other, free):
+                partners.setdefault(_options(other), []).append(other)
+        for same_options in partners.values():
+            same = [other for other in same_options if other["environment"]["source"] == row["environment"]["source"]]
+            found.append((row, (same or same_options)[0]))
     return found
 
 
 def by_task(matched: Iterable[Pair], score: str) -> dict[str, list[float]]:
-    """Gains of pairs, by setting: everything in the first row's configuration but its seed."""
+    """Gains of pairs, by setting: everything in the first row's configuration but its seed, and the other's options."""
     factor = SCORES[score][0]
     tasks: dict[str, list[float]] = {}
     for one, other in matched:
         setting = repr(sorted((key, repr(value)) for key, value in one["config"].items() if key != "seed"))
+        setting += _options(other)
         tasks.setdefault(setting, []).append(factor * (one["result"][score] - other["result"][score]))
     return tasks
 
@@ -138,7 +146,11 @@ def _value(claim: Claim, rows: Sequence[Row]) -> Finding:
 def _comparison(claim: Claim, rows: Sequence[Row]) -> Finding:
     measure = claim.measure
     score = measure["score"]
-    scored = [row for row in rows if score in row["result"] and {"method", "seed"} <= row["config"].keys()]
+    scored = [
+        row
+        for row in rows
+        if score in row["result"] and {"method", "seed"} <= row["config"].keys() and not row["config"].get("tuning")
+    ]
     matched = {name: pairs(scored, measure["first"], other) for name, other in measure["against"].items()}
     tasks = {name: list(by_task(found, score).values()) for name, found in matched.items()}
     intervals = {name: gain(values) for name, values in tasks.items()}
@@ -173,15 +185,17 @@ def _detectable(tasks: Sequence[Sequence[float]]) -> float | None:
 
 
 def _agree(one: Row, other: Row, free: set[str]) -> bool:
-    """Whether two configurations are equal in every key that both have and that is not free.
+    """Whether two configurations are equal in every key that is not free; a key that is absent is None.
 
-    What only one of them has belongs to its method, except the network that fine-tuning starts from.
+    A control that was matched to a phi (plain noise) is compared with that phi only.
     """
     a, b = one["config"], other["config"]
-    shared = (a.keys() & b.keys()) - free
-    return all(a[key] == b[key] for key in shared) and (
-        "source_network" in free or a.get("source_network") == b.get("source_network")
-    )
+    matched = "phi" in free and a.get("phi") and b.get("phi") and a["phi"] != b["phi"]
+    return not matched and all(a.get(key) == b.get(key) for key in (a.keys() | b.keys()) - free)
+
+
+def _options(row: Row) -> str:
+    return repr(sorted(row["config"].get("options", {}).items()))
 
 
 def summary(findings: Iterable[Finding]) -> dict[str, int]:
