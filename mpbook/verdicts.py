@@ -72,7 +72,7 @@ def judge(claim: Claim, found: Mapping[str, Sequence[Row]]) -> Finding:
         found: rows by store, see :func:`stores`; stores that are not there count as empty.
     """
     rows = [row for name in claim.measure["stores"] for row in found.get(name, ())]
-    return _value(claim, rows) if claim.measure["kind"] == "value" else _comparison(claim, rows)
+    return _comparison(claim, rows) if claim.measure["kind"] == "comparison" else _value(claim, rows)
 
 
 def selected(row: Row, wanted: Mapping[str, Any]) -> bool:
@@ -133,14 +133,25 @@ def gain(tasks: Sequence[Sequence[float]]) -> Interval:
 
 def _value(claim: Claim, rows: Sequence[Row]) -> Finding:
     """A value is measured once, exactly, or several times; then the ends are the least and the largest."""
-    used = [row for row in rows if selected(row, claim.measure["rows"])]
-    values = [row["result"]["value"] for row in used]
-    low = [row["result"].get("low", row["result"]["value"]) for row in used]
-    high = [row["result"].get("high", row["result"]["value"]) for row in used]
-    interval = Interval(mean_interval(values).mean, min(low), max(high), len(values)) if values else NOTHING
+    measure = claim.measure
+    found = [(row, ends) for row in rows if selected(row, measure["rows"]) for ends in _measured(row, measure)]
+    values, lows, highs = zip(*(ends for _, ends in found), strict=True) if found else ((), (), ())
+    interval = Interval(mean_interval(values).mean, min(lows), max(highs), len(values)) if values else NOTHING
     numbers = {"value": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
-    unit = claim.measure["unit"]
-    return Finding(claim, claim.verdict(numbers), {unit: interval} if used else {}, numbers, used, unit, {})
+    used = list({row["key"]: row for row, _ in found}.values())
+    intervals = {measure["unit"]: interval} if found else {}
+    return Finding(claim, claim.verdict(numbers), intervals, numbers, used, measure["unit"], {})
+
+
+def _measured(row: Row, measure: Mapping[str, Any]) -> list[tuple[float, float, float]]:
+    """The values in a row, each with the ends of its range; without ends a value is exact."""
+    entries, name, ends = [row["result"]], "value", ("low", "high")
+    if measure["kind"] == "entry":
+        name = measure["key"]
+        ends = (f"{name}_low", f"{name}_high")
+        listed = row["result"].get("rows", [])
+        entries = [one for one in listed if all(one.get(key) == value for key, value in measure["inside"].items())]
+    return [(one[name], one.get(ends[0], one[name]), one.get(ends[1], one[name])) for one in entries if name in one]
 
 
 def _comparison(claim: Claim, rows: Sequence[Row]) -> Finding:

@@ -140,6 +140,30 @@ def test_a_value_has_the_range_of_its_rows() -> None:
     assert verdicts.judge(claim, {}).verdict == UNTESTABLE
 
 
+def test_a_benchmark_has_its_values_in_a_list() -> None:
+    measure = {
+        "kind": "entry", "stores": ["bench"], "rows": {"suite": "steps"}, "inside": {"variant": "phi"}, "key": "ratio",
+        "unit": "times",
+    }  # fmt: skip
+    claim = replace(COMPARISON, measure=measure, enough=Rule("n >= 1"), rules={"reproduced": Rule("high < 2")})
+    listed = [
+        {"variant": "plain", "ratio": 9.0},
+        {"variant": "phi", "ratio": 1.5, "ratio_low": 1.2, "ratio_high": 1.8},
+        {"variant": "phi", "ratio": 1.1},
+    ]
+    made: Row = {
+        "key": "x",
+        "config": {"suite": "steps"},
+        "result": {"rows": listed},
+        "environment": {},
+        "seconds": 0.0,
+    }
+    finding = verdicts.judge(claim, {"bench": [made, {**made, "result": {}}]})
+    assert finding.verdict == "reproduced"
+    assert finding.intervals["times"] == (pytest.approx(1.3), 1.1, 1.8, 2)
+    assert len(finding.rows) == 1
+
+
 def test_stores_are_read_by_name(tmp_path: Path) -> None:
     RunStore(tmp_path / "one").load_or_run({"x": 1}, lambda: {"value": 2})
     assert [r["result"] for r in verdicts.stores(tmp_path)["one"]] == [{"value": 2}]
