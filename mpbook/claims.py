@@ -35,6 +35,7 @@ _ALLOWED = (
 _CLAIM_KEYS = ("id", "claim", "where", "chapter", "experiment", "measure", "words", "enough", "rules")
 _MEASURE_KEYS = {
     "value": ("kind", "stores", "rows", "unit"),
+    "entry": ("kind", "stores", "rows", "inside", "key", "unit"),
     "comparison": ("kind", "stores", "score", "first", "against", "spread"),
 }
 
@@ -96,7 +97,8 @@ class Claim:
         where: where it says so.
         chapter: the chapter that has the experiment.
         experiment: what is measured, in words.
-        measure: how it is measured; the keys are those of its kind, ``value`` or ``comparison``.
+        measure: how it is measured. The keys are those of its kind: ``value`` (of a row), ``entry`` (of the list in a
+            row, as benchmarks have it), or ``comparison`` (of pairs of rows).
         words: the rule in words.
         enough: what has to hold before a verdict is given at all.
         rules: verdict to rule, in order; the first that holds decides.

@@ -82,8 +82,8 @@ def typed(text: str, allowed: Iterable[str] = ()) -> list[str]:
     """The passages of a Markdown text with a number that looks measured, outside of what is allowed.
 
     Example:
-        >>> typed("It gains 1.3 points, see `x = 0.5` and $0.25$.")
-        ['It gains 1.3 points, see']
+        >>> typed("With `x = 0.5` and $y = 0.25$ it gains 1.3 points.")
+        ['With and it gains 1.3 points']
         >>> typed("Strength rises over the first 40 % of a run.", ["first 40 % of"])
         []
     """

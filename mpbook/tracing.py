@@ -127,6 +127,10 @@ def _follow(node: ast.stmt, marks: set[str]) -> bool:
         head = any(_uses(part, marks) for part in heads)
         if isinstance(node, ast.For):
             _mark(_names(node.target), head, marks)
+        if isinstance(node, ast.With):
+            _mark({n for item in node.items if item.optional_vars for n in _names(item.optional_vars)}, head, marks)
+        if isinstance(node, ast.Try):
+            _mark([handler.name for handler in node.handlers if handler.name], False, marks)
         handlers = [part for handler in getattr(node, "handlers", []) for part in handler.body]
         return _follow_all([*node.body, *getattr(node, "orelse", []), *handlers], marks) or head
     used = _uses(node, marks)

@@ -1,8 +1,9 @@
 """From rows to verdicts: what the recorded runs say of each claim, by the rule that was written before.
 
 Nothing is typed here and nothing is chosen by hand. Two rows are a pair where their configurations agree in everything
-that they share, the method apart; pairs of one setting (data, network, budget) are a task; tasks are pooled with
-:func:`mplib.stats.pooled_interval`. A claim without rows is not testable here, which is never an error.
+but the method and what belongs to it; pairs of one setting (data, network, budget) are a task; tasks are pooled with
+:func:`mplib.stats.pooled_interval`. Rows that were made to choose a method's settings are left out. A claim without
+rows is not testable here, which is never an error.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ LEVEL = 0.05
 NOTHING = Interval(float("nan"), float("nan"), float("nan"), 0)
 ANY = "*"
 """Stands for any value but None in the selection of rows."""
+OF_A_METHOD = {"method", "phi", "options"}
+"""Keys of a configuration that say what the method is; two rows that are compared may differ in them alone."""
 
 Pair = tuple[Row, Row]
 
@@ -69,7 +72,7 @@ def judge(claim: Claim, found: Mapping[str, Sequence[Row]]) -> Finding:
         found: rows by store, see :func:`stores`; stores that are not there count as empty.
     """
     rows = [row for name in claim.measure["stores"] for row in found.get(name, ())]
-    return _value(claim, rows) if claim.measure["kind"] == "value" else _comparison(claim, rows)
+    return _comparison(claim, rows) if claim.measure["kind"] == "comparison" else _value(claim, rows)
 
 
 def selected(row: Row, wanted: Mapping[str, Any]) -> bool:
@@ -87,29 +90,34 @@ def selected(row: Row, wanted: Mapping[str, Any]) -> bool:
 def pairs(rows: Sequence[Row], first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Pair]:
     """Match rows of one selection with rows of another that agree with them in all that the selections leave open.
 
-    Of several partners the one made with the same code is taken, and the first of these.
+    A partner that was run with several options makes a pair for each. Of several that differ in nothing but the code
+    that made them, the one made with the same code is taken, and the first of these.
 
     Args:
         rows: rows of runs with ``method`` and ``seed`` in their configuration.
         first, second: selections, see :func:`selected`.
     """
-    free = set(first) | set(second) | {"method"}
+    free = {*first, *second, *OF_A_METHOD}
     candidates = [row for row in rows if selected(row, second)]
     found = []
     for row in (row for row in rows if selected(row, first)):
-        partners = [other for other in candidates if other is not row and _agree(row, other, free)]
-        same = [other for other in partners if other["environment"]["source"] == row["environment"]["source"]]
-        if partners:
-            found.append((row, (same or partners)[0]))
+        partners: dict[str, list[Row]] = {}
+        for other in candidates:
+            if other is not row and _agree(row, other, free):
+                partners.setdefault(_options(other), []).append(other)
+        for same_options in partners.values():
+            same = [other for other in same_options if other["environment"]["source"] == row["environment"]["source"]]
+            found.append((row, (same or same_options)[0]))
     return found
 
 
 def by_task(matched: Iterable[Pair], score: str) -> dict[str, list[float]]:
-    """Gains of pairs, by setting: everything in the first row's configuration but its seed."""
+    """Gains of pairs, by setting: everything in the first row's configuration but its seed, and the other's options."""
     factor = SCORES[score][0]
     tasks: dict[str, list[float]] = {}
     for one, other in matched:
         setting = repr(sorted((key, repr(value)) for key, value in one["config"].items() if key != "seed"))
+        setting += _options(other)
         tasks.setdefault(setting, []).append(factor * (one["result"][score] - other["result"][score]))
     return tasks
 
@@ -125,20 +133,35 @@ def gain(tasks: Sequence[Sequence[float]]) -> Interval:
 
 def _value(claim: Claim, rows: Sequence[Row]) -> Finding:
     """A value is measured once, exactly, or several times; then the ends are the least and the largest."""
-    used = [row for row in rows if selected(row, claim.measure["rows"])]
-    values = [row["result"]["value"] for row in used]
-    low = [row["result"].get("low", row["result"]["value"]) for row in used]
-    high = [row["result"].get("high", row["result"]["value"]) for row in used]
-    interval = Interval(mean_interval(values).mean, min(low), max(high), len(values)) if values else NOTHING
+    measure = claim.measure
+    found = [(row, ends) for row in rows if selected(row, measure["rows"]) for ends in _measured(row, measure)]
+    values, lows, highs = zip(*(ends for _, ends in found), strict=True) if found else ((), (), ())
+    interval = Interval(mean_interval(values).mean, min(lows), max(highs), len(values)) if values else NOTHING
     numbers = {"value": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
-    unit = claim.measure["unit"]
-    return Finding(claim, claim.verdict(numbers), {unit: interval} if used else {}, numbers, used, unit, {})
+    used = list({row["key"]: row for row, _ in found}.values())
+    intervals = {measure["unit"]: interval} if found else {}
+    return Finding(claim, claim.verdict(numbers), intervals, numbers, used, measure["unit"], {})
+
+
+def _measured(row: Row, measure: Mapping[str, Any]) -> list[tuple[float, float, float]]:
+    """The values in a row, each with the ends of its range; without ends a value is exact."""
+    entries, name, ends = [row["result"]], "value", ("low", "high")
+    if measure["kind"] == "entry":
+        name = measure["key"]
+        ends = (f"{name}_low", f"{name}_high")
+        listed = row["result"].get("rows", [])
+        entries = [one for one in listed if all(one.get(key) == value for key, value in measure["inside"].items())]
+    return [(one[name], one.get(ends[0], one[name]), one.get(ends[1], one[name])) for one in entries if name in one]
 
 
 def _comparison(claim: Claim, rows: Sequence[Row]) -> Finding:
     measure = claim.measure
     score = measure["score"]
-    scored = [row for row in rows if score in row["result"] and {"method", "seed"} <= row["config"].keys()]
+    scored = [
+        row
+        for row in rows
+        if score in row["result"] and {"method", "seed"} <= row["config"].keys() and not row["config"].get("tuning")
+    ]
     matched = {name: pairs(scored, measure["first"], other) for name, other in measure["against"].items()}
     tasks = {name: list(by_task(found, score).values()) for name, found in matched.items()}
     intervals = {name: gain(values) for name, values in tasks.items()}
@@ -173,15 +196,17 @@ def _detectable(tasks: Sequence[Sequence[float]]) -> float | None:
 
 
 def _agree(one: Row, other: Row, free: set[str]) -> bool:
-    """Whether two configurations are equal in every key that both have and that is not free.
+    """Whether two configurations are equal in every key that is not free; a key that is absent is None.
 
-    What only one of them has belongs to its method, except the network that fine-tuning starts from.
+    A control that was matched to a phi (plain noise) is compared with that phi only.
     """
     a, b = one["config"], other["config"]
-    shared = (a.keys() & b.keys()) - free
-    return all(a[key] == b[key] for key in shared) and (
-        "source_network" in free or a.get("source_network") == b.get("source_network")
-    )
+    matched = "phi" in free and a.get("phi") and b.get("phi") and a["phi"] != b["phi"]
+    return not matched and all(a.get(key) == b.get(key) for key in (a.keys() | b.keys()) - free)
+
+
+def _options(row: Row) -> str:
+    return repr(sorted(row["config"].get("options", {}).items()))
 
 
 def summary(findings: Iterable[Finding]) -> dict[str, int]:

@@ -18,6 +18,7 @@ GOOD = """
 <img src="_images/a.png" alt="Accuracy/loss of two networks rises.">
 <div class="cell"><div class="cell_input"><pre>x = float("nan") ?? Traceback (most recent call last)</pre></div>
 <div class="cell_output"><pre>0.5</pre></div></div>
+<details data-runs="0f"><a href="runs/0f.json">0f</a></details>
 <p><code>{ref}</code></p></article></body></html>
 """
 OTHER = '<html><body><article><h1>Other</h1><p id="part">Part</p></article></body></html>'
@@ -26,6 +27,8 @@ OTHER = '<html><body><article><h1>Other</h1><p id="part">Part</p></article></bod
 def _site(folder: Path, page: str) -> list[str]:
     (folder / "_images").mkdir()
     (folder / "_images" / "a.png").touch()
+    (folder / "runs").mkdir()
+    (folder / "runs" / "0f.json").touch()
     (folder / "index.html").write_text(page)
     (folder / "other.html").write_text(OTHER)
     return problems(folder)
@@ -55,6 +58,8 @@ def test_a_good_page_passes(tmp_path: Path) -> None:
         ("<pre>0.5", "<pre>loss nan", "an output holds 'nan'"),
         ("<pre>0.5", '<pre class="stderr">UserWarning: x', "written to stderr: UserWarning: x"),
         ("Is it so?", '<span class="problematic">`x`</span>', "a message of the build"),
+        ('data-runs="0f"', 'data-runs="0f 1e"', "the run 1e is named and has no row among the pages"),
+        ('<a href="runs/0f.json">0f</a>', "0f", "the run 0f is named without a link to its row"),
         ("Is it so?", "as in ??", "an unresolved reference: .*as in"),
         ("Is it so?", "{numref}`fig`", "an unresolved reference"),
     ],

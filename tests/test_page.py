@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from bs4 import BeautifulSoup
 
 from mpbook import page
 from mplib.errors import MplibError
+from mplib.files import write_json
 from tests.tiny import Tiny
 
 
@@ -44,6 +46,49 @@ def test_a_table_has_a_caption_and_headers() -> None:
         "conv4     1  0.12  True",
         "vgg9     20     –  False",
     ]
+
+
+ROW: dict[str, Any] = {"key": "0f", "environment": {"device": "cpu <1>", "source": "s", "commit": "c"}}
+
+
+def test_the_badge_names_the_run_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 'data-runs=""' in page.badge("fast")._repr_html_()
+    assert "Run by hand" in repr(page.badge("fast"))
+    monkeypatch.setenv("MPBOOK_RUN", "0f1e")
+    soup = BeautifulSoup(page.badge("fast")._repr_html_(), "html.parser")
+    assert soup.select_one('.mpbook-badge[data-runs="0f1e"] a[href="../runs/0f1e.json"]')
+    assert "is run 0f1e." in repr(page.badge("fast"))
+
+
+def test_a_table_names_the_runs_behind_it(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tiny()
+    monkeypatch.chdir(root)
+    write_json(root / "book" / "results" / "transfer" / "0f.json", ROW)
+    other = {**ROW, "key": "1e"}
+    table = page.table([{"a": 1}], "One", runs=[ROW, other, ROW])
+    soup = BeautifulSoup(table._repr_html_(), "html.parser")
+    assert [link["href"] for link in soup.select('details[data-runs="0f 1e"] a')] == [
+        "../runs/0f.json",
+        "../runs/1e.json",
+    ]
+    assert soup.summary is not None
+    assert soup.summary.get_text() == "From 2 runs (store of this page, transfer; device cpu <1>; source s; commit c)"
+    assert repr(table).endswith("\nFrom 2 runs")
+    assert "data-runs" not in page.table([{"a": 1}], "One")._repr_html_()
+    with pytest.raises(MplibError, match="no rows to name"):
+        page.sources([])
+
+
+def test_a_cell_may_be_something_shown(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny())
+    table = page.table([{"a <b>": "<i>", "chapter": page.chapter("one"), "runs": page.sources([ROW])}], "One")
+    soup = BeautifulSoup(table._repr_html_(), "html.parser")
+    assert [link["href"] for link in soup.select("td a")] == ["one.html", "../runs/0f.json"]
+    assert soup.select("td a")[0].get_text() == "A tiny chapter"
+    assert [cell.get_text() for cell in soup.select("th")] == ["a <b>", "chapter", "runs", "<i>"]
+    assert repr(table).splitlines()[2].split() == ["<i>", "one", "From", "1", "run"]
+    with pytest.raises(MplibError, match="unknown chapter 'two'"):
+        page.chapter("two")
 
 
 def test_a_table_has_rows() -> None:

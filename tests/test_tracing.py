@@ -117,6 +117,8 @@ def test_stored_rows_are_named_in_the_section_that_shows_them() -> None:
         ("if rows:\n    x = 1", True),
         ("try:\n    x = 1\nexcept ValueError:\n    x = rows", True),
         ("with open('f') as f:\n    y = rows", True),
+        ("with rows as f:\n    pass\nf", True),
+        ("try:\n    1 / 0\nexcept ValueError as rows:\n    print(rows)", False),
         ("x = {r: 1 for r in [2]}", False),
     ],
 )

@@ -86,6 +86,21 @@ def test_rows_are_paired_only_where_they_agree() -> None:
     assert verdicts.pairs([row("phi", 0, 1, phi="p"), row("noise", 0, 1, phi="q")], phi, {"method": "noise"}) == []
 
 
+def test_other_labels_are_another_setting_also_where_only_one_row_says_so() -> None:
+    noisy = row("phi", 0, 1, label_noise=0.2)
+    assert verdicts.pairs([noisy, row("none", 0, 1)], {"method": "phi"}, {"method": "none"}) == []
+
+
+def test_each_option_of_an_opponent_is_a_test_of_its_own() -> None:
+    found = rows(0.02) + [row("none", k, 0.6, options={"rate": 0.1}) for k in SEEDS]
+    finding = verdicts.judge(COMPARISON, {"a": found})
+    assert (finding.numbers["tests"], finding.numbers["better"], finding.numbers["worse"]) == (2, 1, 1)
+
+
+def test_rows_for_choosing_settings_are_left_out() -> None:
+    assert verdicts.judge(COMPARISON, {"a": rows(0.02, tuning=True)}).verdict == UNTESTABLE
+
+
 def test_of_several_partners_the_one_of_the_same_code_is_taken() -> None:
     other, same = row("none", 0, 0.1, source="t"), row("none", 0, 0.2)
     ((_, partner),) = verdicts.pairs([other, same, row("phi", 0, 0.3)], {"method": "phi"}, {"method": "none"})
@@ -123,6 +138,30 @@ def test_a_value_has_the_range_of_its_rows() -> None:
     store[0]["result"] = {"value": 0.2, "low": 0.1, "high": 1.5}
     assert verdicts.judge(claim, {"live": store}).verdict == UNDECIDED
     assert verdicts.judge(claim, {}).verdict == UNTESTABLE
+
+
+def test_a_benchmark_has_its_values_in_a_list() -> None:
+    measure = {
+        "kind": "entry", "stores": ["bench"], "rows": {"suite": "steps"}, "inside": {"variant": "phi"}, "key": "ratio",
+        "unit": "times",
+    }  # fmt: skip
+    claim = replace(COMPARISON, measure=measure, enough=Rule("n >= 1"), rules={"reproduced": Rule("high < 2")})
+    listed = [
+        {"variant": "plain", "ratio": 9.0},
+        {"variant": "phi", "ratio": 1.5, "ratio_low": 1.2, "ratio_high": 1.8},
+        {"variant": "phi", "ratio": 1.1},
+    ]
+    made: Row = {
+        "key": "x",
+        "config": {"suite": "steps"},
+        "result": {"rows": listed},
+        "environment": {},
+        "seconds": 0.0,
+    }
+    finding = verdicts.judge(claim, {"bench": [made, {**made, "result": {}}]})
+    assert finding.verdict == "reproduced"
+    assert finding.intervals["times"] == (pytest.approx(1.3), 1.1, 1.8, 2)
+    assert len(finding.rows) == 1
 
 
 def test_stores_are_read_by_name(tmp_path: Path) -> None:
