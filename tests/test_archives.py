@@ -73,10 +73,11 @@ def cars() -> Content:
         "devkit/cars_train_annos.mat": matlab(annotations=structs([*BOX, "class", "fname"], train)),
         "devkit/cars_test_annos.mat": matlab(annotations=structs([*BOX, "fname"], [(1, 2, 3, 4, "00001.jpg")])),
         "cars_test_annos_withlabels.mat": matlab(
-            annotations=structs([*BOX, "class", "fname"], [(1, 2, 3, 4, 1, "00001.jpg")])
+            annotations=structs([*BOX, "class", "fname"], [(1, 2, 3, 4, 1, "00001.jpg"), (1, 2, 3, 4, 2, "00002.jpg")])
         ),
         **{f"cars_train/{k:05d}.jpg": jpeg(50 * k) for k in (1, 2, 3)},
         "cars_test/00001.jpg": jpeg(250),
+        "cars_test/00002.jpg": jpeg(230),
     }
 
 
@@ -148,14 +149,18 @@ def pack_dogs(folder: Path) -> None:
 def all_cars_in_one_folder(folder: Path) -> None:
     """The other distribution of the cars: car_ims.tgz and cars_annos.mat."""
     train, content = part(cars(), "cars_train/"), list(part(cars(), "cars_test/").values())
-    names = [f"car_ims/{k:06d}.jpg" for k in range(1, 5)]
+    names = [f"car_ims/{k:06d}.jpg" for k in range(1, 6)]
     pack(folder / "car_ims.tgz", dict(zip(names, [*train.values(), *content], strict=True)))
-    rows = [
-        (name, 1, 2, 3, 4, label, int(k == 3)) for k, (name, label) in enumerate(zip(names, [2, 1, 2, 1], strict=True))
-    ]
+    rows = [(names[k], 1, 2, 3, 4, label, int(k > 2)) for k, label in enumerate([2, 1, 2, 1, 2])]
     table = structs(["relative_im_path", *BOX, "class", "test"], rows)
     classes = cells("AM General Hummer SUV 2000", "Acura RL Sedan 2012").T
     unpack(folder, {"cars_annos.mat": matlab(annotations=table, class_names=classes)})
+
+
+def nested_cars(folder: Path) -> None:
+    """As a mirror packs them: the images one folder deeper."""
+    files = cars()
+    unpack(folder, {f"{k.split('/')[0]}/{k}" if k.endswith(".jpg") else k: data for k, data in files.items()})
 
 
 def moved_up(folder: Path, content: Content, top: str) -> None:
@@ -168,6 +173,7 @@ CASES: dict[str, tuple[str, Callable[[Path], None]]] = {
     "tiny zip": ("tiny_imagenet", lambda folder: pack(folder / "tiny-imagenet-200.zip", tiny_imagenet())),
     "cars folder": ("stanford_cars", lambda folder: unpack(folder, cars())),
     "cars archives": ("stanford_cars", pack_cars),
+    "cars nested": ("stanford_cars", nested_cars),
     "cars in one": ("stanford_cars", all_cars_in_one_folder),
     "dogs folder": ("stanford_dogs", lambda folder: unpack(folder, dogs())),
     "dogs archives": ("stanford_dogs", pack_dogs),
@@ -183,7 +189,7 @@ EXPECTED: dict[str, tuple[list[str], list[tuple[int, int]], list[tuple[int, int]
     "stanford_cars": (
         ["AM General Hummer SUV 2000", "Acura RL Sedan 2012"],
         [(50, 1), (100, 0), (150, 1)],
-        [(250, 0)],
+        [(250, 0), (230, 1)],
     ),
     "stanford_dogs": (["Chihuahua", "Japanese spaniel"], [(30, 0), (90, 1)], [(150, 1)]),
     "cub200": (["Black footed Albatross", "Laysan Albatross"], [(80, 0), (120, 1)], [(40, 0)]),
@@ -204,6 +210,19 @@ def test_reads_what_the_authors_packed(tmp_path: Path, case: str) -> None:
     about = describe(name, root=tmp_path)
     assert about.present and about.kind == "archive" and str(tmp_path) not in data.source
     assert data.licence == about.licence and "authors' files" in data.source
+
+
+def test_reads_cars_as_torchvision_reads_them(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("torchvision.datasets", exc_type=ImportError)
+    unpack(tmp_path / "stanford_cars", cars())
+    data = load("stanford_cars", image_size=8, root=tmp_path)
+    for name, split in (("train", data.train), ("test", data.test)):
+        theirs = datasets.StanfordCars(tmp_path, split=name)
+        assert theirs.classes == data.classes
+        assert [label for _, label in theirs] == split.labels.tolist()
+        for (image, _), ours in zip(theirs, split.images, strict=True):
+            expected = np.asarray(image.resize((8, 8), Image.Resampling.BICUBIC))
+            assert np.array_equal(ours.permute(1, 2, 0).numpy(), expected)
 
 
 @pytest.mark.parametrize(

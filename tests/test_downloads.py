@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import mplib.data  # noqa: F401  (torchvision may need its guard)
-from mplib.data import load
+from mplib.data import describe, load
 from mplib.errors import MplibError
 
 datasets = pytest.importorskip("torchvision.datasets", exc_type=ImportError)
@@ -154,6 +154,25 @@ def test_a_root_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MplibError, match="could not be downloaded"):
         load("cifar10", root=tmp_path / "file")
+
+
+def test_what_was_decoded_once_needs_no_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    for split in ("train", "t10k"):
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(
+            struct.pack(">4i", 2051, 2, 28, 28) + noise(2, 28, 28).tobytes()
+        )
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, 2) + bytes([0, 9]))
+    assert not describe("fashion-mnist", tmp_path / "elsewhere").present
+    assert describe("fashion-mnist", tmp_path).present
+    data = load("fashion-mnist", root=tmp_path)
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    again = load("fashion-mnist", root=tmp_path)
+    assert np.array_equal(again.train.images.numpy(), data.train.images.numpy())
+    assert again.classes == data.classes and again.source == data.source
+    with pytest.raises(MplibError, match="needs torchvision"):
+        load("fashion-mnist", image_size=16, root=tmp_path)
 
 
 def test_without_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

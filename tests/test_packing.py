@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from pathlib import Path
 
@@ -99,30 +98,6 @@ def test_a_missing_piece_is_named(root: Path, tmp_path: Path) -> None:
         load("big", 32, joined(places[:1]))
     with pytest.raises(MplibError, match="lacks train-00000-of-00003.parquet, which is in the piece big-1of2"):
         load("big", 32, joined(places[1:]))
-
-
-def test_a_damaged_piece_is_named(root: Path, tmp_path: Path) -> None:
-    places = pack("big", tmp_path / "out", max_mib=2.5, root=root)
-    shard = places[0] / "big" / "train-00001-of-00003.parquet"
-    content = bytearray(shard.read_bytes())
-    shard.write_bytes(content[:-1])
-    with pytest.raises(MplibError, match=r"train-00001-of-00003.parquet has \d+ bytes, expected \d+ as its manifest"):
-        load("big", 32, joined(places))
-    content[1000] ^= 1
-    shard.write_bytes(content)
-    with pytest.raises(MplibError, match="train-00001-of-00003.parquet has another checksum than its manifest says"):
-        load("big", 32, joined(places))
-
-
-def test_pieces_of_two_divisions_do_not_mix(root: Path, tmp_path: Path) -> None:
-    one = pack("big", tmp_path / "one", max_mib=2.5, root=root)
-    two = pack("big", tmp_path / "two", max_mib=1, root=root)
-    with pytest.raises(MplibError, match="is of another division than the pieces before it"):
-        load("big", 32, joined([one[0], *two]))
-    manifest = one[0] / "big" / "train.pieces.json"
-    manifest.write_text(json.dumps({"shards": 3}))
-    with pytest.raises(MplibError, match="train.pieces.json is no manifest of pieces"):
-        load("big", 32, joined(one))
 
 
 def test_refuses(root: Path, tmp_path: Path) -> None:

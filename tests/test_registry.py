@@ -99,6 +99,7 @@ def test_what_is_at_hand_and_how_to_have_the_rest(tmp_path: Path) -> None:
         about = describe(name)
         assert not about.present and re.match(way, about.whereabouts)
     make_folder(tmp_path / "cifar100")
+    assert describe("cifar100").protocol == "its train and test splits; the official ones have 50,000 and 10,000 images"
     assert str(describe("s-cifar100")).endswith(f"\n  at hand   yes: {tmp_path / 'cifar100'}")
 
 

@@ -12,9 +12,14 @@ from mplib.errors import MplibError
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    about_data = commands.add_parser("data", help="list data sets, describe, load or pack one").add_subparsers(
-        required=True, metavar="WHAT"
+    data = commands.add_parser(
+        "data",
+        help="list data sets, describe, load or pack one",
+        description="List data sets, describe, load or pack one. $MPLIB_DATA names the folders that hold them (several "
+        f"separated by {os.pathsep!r}; the first gets the downloads; default: ~/.cache/mplib). Decoded images are kept "
+        "in $MPLIB_CACHE (default: ~/.cache/mplib/decoded; off keeps nothing).",
     )
+    about_data = data.add_subparsers(required=True, metavar="WHAT")
     add_command(about_data, "list", data_list, "the data sets that can be had by name, and which are at hand")
     info = add_command(about_data, "info", data_info, "licence, citation, sizes, protocol, and how to have a data set")
     info.add_argument("name", help="name of the data set")

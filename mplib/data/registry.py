@@ -151,7 +151,7 @@ def data_roots(root: Root = None) -> list[Path]:
 
 def _lies_in(name: str, roots: list[Path]) -> list[Path]:
     """The folders of a data set under the roots that hold something of it."""
-    if not isinstance(name, str) or Path(name).name != name:
+    if not isinstance(name, str) or Path(name).name != name or name in ("", ".."):
         return []
     folders = [place / name for place in roots if (place / name).is_dir()]
     return [f for f in folders if is_piece(f) or has_shards(f) or has_archives(f) or (f / "train").is_dir()]

@@ -166,6 +166,8 @@ def _list_cars(tree: Tree) -> _Listing:
         ("cars_test", ("cars_test_annos_withlabels.mat", "devkit/cars_test_annos_withlabels.mat")),
     ):
         annotations = _rows(_matlab(tree, *places)["annotations"])
+        if tree.unpacked(f"{folder}/{folder}"):  # as a well-known mirror has it
+            folder = f"{folder}/{folder}"
         listed.append([(f"{folder}/{row['fname']}", int(row["class"]) - 1) for row in annotations])
     return _Listing(classes, *listed)
 

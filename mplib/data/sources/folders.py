@@ -5,20 +5,19 @@ The split to test on is called test, validation, valid or val; the first of thes
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 
-from mplib.data.catalogue import Description, known
+from mplib.data.catalogue import Description
 from mplib.data.dataset import Split
 from mplib.data.images import decode
 from mplib.data.sources.shards import tested_split
 from mplib.data.sources.source import Pictures, Source
 from mplib.errors import MplibError
 
-_ENDINGS = {".png", ".jpg", ".jpeg"}
+_ENDINGS = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp"}
 _Listing = tuple[list[Path], list[int]]  # image files and their labels
 
 
@@ -43,17 +42,9 @@ class ImageFolder(Source):
         return classes, {split: _list_images(self.place / split, classes) for split in ("train", self._tested)}
 
     def describe(self) -> Description:
-        about, (classes, listed) = known(self.name), self._listed
-        return replace(
-            about,
-            kind="folder",
-            classes=len(classes),
-            train=len(listed["train"][0]),
-            test=len(listed[self._tested][0]),
-            pixels=f"originally {about.pixels}" if about.pixels else "size as found",
-            origin=f"the folder {self.name} under the data root, image files; not necessarily the official images",
-            protocol=f"its train and {self._tested} splits",
-        )
+        classes, listed = self._listed
+        train, test = (len(paths) for paths, _ in listed.values())
+        return self._found("image files", len(classes), train, test, self._tested)
 
     def files(self) -> list[Path]:
         return [self.place / split for split in ("train", self._tested)]

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor
 
 from mplib import files
-from mplib.data.catalogue import Description, known
+from mplib.data.catalogue import Description
 from mplib.data.dataset import Split
 from mplib.data.images import decode
 from mplib.data.sources import pieces
@@ -64,18 +63,10 @@ class Shards(Source):
         return self._shards
 
     def describe(self) -> Description:
-        about, parts = known(self.name), len(self._folders) if self._pieces else 1
+        parts = len(self._folders) if self._pieces else 1
         form = "parquet shards" + (f" in {parts} pieces" if parts > 1 else "")
-        return replace(
-            about,
-            kind="folder",
-            classes=len(self.classes),
-            train=count_rows(self._shards["train"]),
-            test=count_rows(self._shards[self._tested]),
-            pixels=f"originally {about.pixels}" if about.pixels else "size as found",
-            origin=f"the folder {self.name} under the data root, {form}; not necessarily the official images",
-            protocol=f"its train and {self._tested} splits",
-        )
+        train, test = (count_rows(paths) for paths in self._shards.values())
+        return self._found(form, len(self.classes), train, test, self._tested)
 
     def files(self) -> list[Path]:
         names = self.place / "classes.json"
