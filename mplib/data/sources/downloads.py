@@ -1,14 +1,15 @@
-"""The usual benchmarks, downloaded on demand by torchvision's own classes.
+"""The usual benchmarks, read by torchvision's own classes.
 
-torchvision downloads a set under the data root in its usual layout, checks it, and finds it there the next time;
-a folder that torchvision filled before serves as it is.
+What is missing is downloaded to where torchvision expects it, from where and with the checksum that torchvision
+names, but so that a stopped download goes on. torchvision unpacks it, and finds it there the next time; a folder that
+torchvision filled before serves as it is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +20,7 @@ from PIL import Image
 from mplib.data.catalogue import Description, known
 from mplib.data.dataset import Split
 from mplib.data.images import Pixels, collect, to_square
+from mplib.data.sources.fetching import fetch
 from mplib.data.sources.source import Pictures, Source
 from mplib.errors import MplibError
 
@@ -29,10 +31,32 @@ class _Items(Sized, Protocol):
     def __getitem__(self, index: int) -> tuple[Image.Image, int]: ...
 
 
+_Remote = tuple[str, str, str]  # an address, the file's place under the root, and its checksum
+
+
+def _archive(maker: Any) -> list[_Remote]:
+    return [(maker.url, maker.filename, maker.tgz_md5)]
+
+
+def _file_a_split(maker: Any) -> list[_Remote]:
+    return [tuple(maker.split_list[split]) for split in ("train", "test")]
+
+
+def _raw_files(maker: Any) -> list[_Remote]:
+    return [(maker.mirrors[0] + file, f"{maker.__name__}/raw/{file}", md5) for file, md5 in maker.resources]
+
+
+def _aircraft(maker: Any) -> list[_Remote]:
+    file = "fgvc-aircraft-2013b.tar.gz"  # torchvision names no checksum
+    url = f"https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/{file}"
+    return [(url, file, "d4acdd33327262359767eeaa97a4f732")]
+
+
 class _Class(NamedTuple):
-    """A class of ``torchvision.datasets``, the files that it reads, and the arguments that choose its splits."""
+    """A class of ``torchvision.datasets``, what it downloads and reads, and the arguments that choose its splits."""
 
     name: str
+    remote: Callable[[Any], list[_Remote]]
     files: tuple[str, ...]
     train: dict[str, Any]
     test: dict[str, Any]
@@ -40,20 +64,26 @@ class _Class(NamedTuple):
 
 
 _CLASSES = {
-    "cifar10": _Class("CIFAR10", ("cifar-10-batches-py",), {"train": True}, {"train": False}),
-    "cifar100": _Class("CIFAR100", ("cifar-100-python",), {"train": True}, {"train": False}),
+    "cifar10": _Class("CIFAR10", _archive, ("cifar-10-batches-py",), {"train": True}, {"train": False}),
+    "cifar100": _Class("CIFAR100", _archive, ("cifar-100-python",), {"train": True}, {"train": False}),
     "stl10": _Class(
         "STL10",
+        _archive,
         ("stl10_binary",),
         {"split": "train"},
         {"split": "test"},
         ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"),
     ),
     "svhn": _Class(
-        "SVHN", ("train_32x32.mat", "test_32x32.mat"), {"split": "train"}, {"split": "test"}, tuple("0123456789")
+        "SVHN",
+        _file_a_split,
+        ("train_32x32.mat", "test_32x32.mat"),
+        {"split": "train"},
+        {"split": "test"},
+        tuple("0123456789"),
     ),
-    "fashion-mnist": _Class("FashionMNIST", ("FashionMNIST/raw",), {"train": True}, {"train": False}),
-    "aircraft": _Class("FGVCAircraft", ("fgvc-aircraft-2013b",), {"split": "trainval"}, {"split": "test"}),
+    "fashion-mnist": _Class("FashionMNIST", _raw_files, ("FashionMNIST/raw",), {"train": True}, {"train": False}),
+    "aircraft": _Class("FGVCAircraft", _aircraft, ("fgvc-aircraft-2013b",), {"split": "trainval"}, {"split": "test"}),
 }
 
 
@@ -74,11 +104,14 @@ class Download(Source):
         return all(path.exists() for path in self.files())
 
     def fetch(self) -> Download:
-        """Have torchvision download what is missing.
+        """Download what is missing, and have torchvision unpack it.
 
         Raises:
             MplibError: torchvision is not installed, or the files are neither there nor to be had.
         """
+        which = self._class
+        for url, file, md5 in which.remote(self._maker()):
+            fetch(url, self.place / file, md5, otherwise=f"put the files of torchvision's {which.name} there")
         self._open()
         return self
 
@@ -93,8 +126,8 @@ class Download(Source):
         train, test = (_split(source, image_size, self.name) for source in sources)
         return Pictures(train, test, list(self._class.classes or sources[0].classes))
 
-    def _open(self) -> list[Any]:
-        """torchvision's two data sets, of the training and of the test images."""
+    def _maker(self) -> Any:
+        """torchvision's class."""
         try:
             from torchvision import datasets
         except ImportError as error:
@@ -102,8 +135,11 @@ class Download(Source):
                 f"data set {self.name!r} needs torchvision ({error}), expected it installed: "
                 "pip install 'metaperturb-book[vision]'"
             ) from error
-        which, root = self._class, self.place
-        maker = getattr(datasets, which.name)
+        return getattr(datasets, self._class.name)
+
+    def _open(self) -> list[Any]:
+        """torchvision's two data sets, of the training and of the test images."""
+        which, root, maker = self._class, self.place, self._maker()
         try:
             root.mkdir(parents=True, exist_ok=True)
             with contextlib.redirect_stdout(sys.stderr):  # some of the classes print
