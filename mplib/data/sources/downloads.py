@@ -20,6 +20,7 @@ from PIL import Image
 from mplib.data.catalogue import Description, known
 from mplib.data.dataset import Split
 from mplib.data.images import Pixels, collect, to_square
+from mplib.data.locking import locked
 from mplib.data.sources.fetching import fetch
 from mplib.data.sources.source import Pictures, Source
 from mplib.errors import MplibError
@@ -142,7 +143,10 @@ class Download(Source):
         which, root, maker = self._class, self.place, self._maker()
         try:
             root.mkdir(parents=True, exist_ok=True)
-            with contextlib.redirect_stdout(sys.stderr):  # some of the classes print
+            with contextlib.ExitStack() as stack:
+                with contextlib.suppress(OSError):  # a root that cannot be written to needs no lock
+                    stack.enter_context(locked(root / which.name))  # two processes do not unpack at once
+                stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # some of the classes print
                 return [maker(str(root), download=True, **split) for split in (which.train, which.test)]
         except (OSError, RuntimeError, EOFError, ValueError, LookupError, AssertionError) as error:
             raise MplibError(

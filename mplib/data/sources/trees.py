@@ -28,12 +28,12 @@ class Tree:
     def __init__(self, folder: Path, top: str, archives: Iterable[str]):
         self.folder = folder
         self._top = f"{top}/" if top else ""
-        self._bases = [folder / top, folder] if top else [folder]
+        self._base = folder / top if (folder / top).is_dir() else folder
         self._archives = [path for name in archives if (path := folder / name).is_file()]
 
     def unpacked(self, name: str) -> Path | None:
         """The file or folder of a name, if it is not (or not only) in an archive."""
-        return next((path for base in self._bases if (path := base / name).exists()), None)
+        return path if (path := self._base / name).exists() else None
 
     @property
     def archives(self) -> list[Path]:
@@ -42,10 +42,7 @@ class Tree:
 
     def names(self) -> list[str]:
         """The names of all files, sorted; those of archives without looking into their content."""
-        found: set[str] = set()
-        for base in self._bases:
-            if base.is_dir():
-                found.update(path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file())
+        found = {path.relative_to(self._base).as_posix() for path in self._base.rglob("*") if path.is_file()}
         for archive in self._archives:
             found.update(name for name, _ in self._members(archive, None))
         return sorted(found)
