@@ -27,6 +27,14 @@ def _seeds() -> Iterator[None]:
     torch.set_default_dtype(dtype)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Decoded images are kept in a folder of this run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MPLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run."""
     reasons = {

@@ -6,6 +6,7 @@ import hashlib
 import pickle
 import struct
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from PIL import Image
 
 import mplib.data  # noqa: F401  (torchvision may need its guard)
-from mplib.data import load
+from mplib.data import describe, load
+from mplib.data.sources import downloads
 from mplib.errors import MplibError
 
 datasets = pytest.importorskip("torchvision.datasets", exc_type=ImportError)
@@ -145,15 +147,80 @@ def test_aircraft(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cifar10", "stl10", "svhn", "fashion-mnist", "aircraft"])
 def test_offline(tmp_path: Path, name: str) -> None:
-    with pytest.raises(MplibError, match=rf"'{name}' is not whole under .* and could not be downloaded \(") as e:
+    message = r"could not be downloaded from http.* to .*new.* \(.*no network in tests.*put the files of torchvision's"
+    with pytest.raises(MplibError, match=message) as e:
         load(name, root=tmp_path / "new")
     assert "\n" not in str(e.value)
+
+
+def test_what_is_missing_is_fetched_and_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maker = datasets.STL10
+    made = tmp_path / "made"
+    made.mkdir()
+    for split in ("train", "test"):
+        (made / f"{split}_X.bin").write_bytes(noise(3, 3, 96, 96).tobytes())
+        (made / f"{split}_y.bin").write_bytes(bytes([1, 2, 3]))
+        files = [[f"{split}_{part}.bin", md5(made / f"{split}_{part}.bin")] for part in "Xy"]
+        monkeypatch.setattr(maker, f"{split}_list", files)
+    (made / "fold_indices.txt").write_text("")
+    (made / "class_names.txt").write_text("")
+    asked = []
+
+    def fetch(url: str, path: Path, md5: str, otherwise: str) -> None:
+        asked.append((url, path.name, md5))
+        with tarfile.open(path, "w:gz") as target:
+            target.add(made, "stl10_binary")
+        monkeypatch.setattr(maker, "tgz_md5", hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest())
+
+    official = (maker.url, maker.filename, maker.tgz_md5)
+    monkeypatch.setattr(downloads, "fetch", fetch)
+    data = load("stl10", image_size=16, root=tmp_path)
+    assert asked == [official]
+    assert data.train.labels.tolist() == data.test.labels.tolist() == [0, 1, 2]
+    load("stl10", image_size=20, root=tmp_path)
+    assert len(asked) == 1
+
+
+def test_addresses_and_checksums_are_torchvisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, str] = {}
+
+    def fetch(url: str, path: Path, md5: str, otherwise: str) -> None:
+        assert len(md5) == 32
+        asked[str(path.relative_to(tmp_path))] = url
+
+    monkeypatch.setattr(downloads, "fetch", fetch)
+    for name in ("svhn", "fashion-mnist", "aircraft", "cifar10"):
+        with pytest.raises(MplibError):
+            load(name, root=tmp_path)  # nothing came
+    assert {"train_32x32.mat", "test_32x32.mat", "cifar-10-python.tar.gz"} <= asked.keys()
+    assert asked["FashionMNIST/raw/t10k-labels-idx1-ubyte.gz"].endswith("/t10k-labels-idx1-ubyte.gz")
+    assert asked["fgvc-aircraft-2013b.tar.gz"] == datasets.FGVCAircraft._URL
+    assert all(url.startswith("http") for url in asked.values())
 
 
 def test_a_root_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MplibError, match="could not be downloaded"):
         load("cifar10", root=tmp_path / "file")
+
+
+def test_what_was_decoded_once_needs_no_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    for split in ("train", "t10k"):
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(
+            struct.pack(">4i", 2051, 2, 28, 28) + noise(2, 28, 28).tobytes()
+        )
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, 2) + bytes([0, 9]))
+    assert not describe("fashion-mnist", tmp_path / "elsewhere").present
+    assert describe("fashion-mnist", tmp_path).present
+    data = load("fashion-mnist", root=tmp_path)
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    again = load("fashion-mnist", root=tmp_path)
+    assert np.array_equal(again.train.images.numpy(), data.train.images.numpy())
+    assert again.classes == data.classes and again.source == data.source
+    with pytest.raises(MplibError, match="needs torchvision"):
+        load("fashion-mnist", image_size=16, root=tmp_path)
 
 
 def test_without_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mplib.data import embedded as module
 from mplib.data import load
+from mplib.data.sources import embedded as module
 from mplib.errors import MplibError
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mplib.data import describe, load, names
-from mplib.data.folders import find_folder
+from mplib.data.registry import find_source
 from mplib.errors import MplibError
 
 
@@ -44,9 +44,10 @@ def test_reads_an_image_folder(folder: Path, tmp_path: Path) -> None:
 def test_images_of_any_size_and_format(folder: Path, tmp_path: Path) -> None:
     save(folder / "train" / "cat" / "9.jpg", 7, (20, 30))
     save(folder / "train" / "cat" / "a.jpeg", 9, (5, 6))
+    save(folder / "train" / "cat" / "b.ppm", 11, (9, 7))
     data = load("pets", image_size=12, root=tmp_path)
-    assert data.train.images.shape == (8, 3, 12, 12)
-    assert data.train.images[3:5, 0, 5, 5].tolist() == [7, 9]
+    assert data.train.images.shape == (9, 3, 12, 12)
+    assert data.train.images[3:6, 0, 5, 5].tolist() == [7, 9, 11]
 
 
 @pytest.mark.parametrize("other", ["validation", "valid", "val"])
@@ -86,7 +87,7 @@ def test_errors(folder: Path, tmp_path: Path) -> None:
         load("pets", root=tmp_path)
     save(folder / "test" / "cat" / "0.png", 1)
     (folder / "train" / "owl").mkdir()
-    with pytest.raises(MplibError, match="owl holds no image, expected .jpeg, .jpg, .png files"):
+    with pytest.raises(MplibError, match="owl holds no image, expected .bmp, .jpeg, .jpg, .png, .ppm, .webp files"):
         load("pets", root=tmp_path)
     (folder / "train" / "owl" / "0.png").write_bytes(b"no picture")
     with pytest.raises(MplibError, match=r"owl/0.png cannot be decoded"):
@@ -103,6 +104,7 @@ def test_one_class_and_none(folder: Path, tmp_path: Path) -> None:
 def test_what_counts_as_a_data_set(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "cifar-10-batches-py").mkdir()
     (tmp_path / "file").write_text("")
-    assert find_folder(tmp_path, "pets") == folder
+    source = find_source("pets", [tmp_path])
+    assert source is not None and source.place == folder
     for name in ("cifar-10-batches-py", "file", "none", "..", ".", "", "pets/train", str(folder)):
-        assert find_folder(tmp_path, name) is None
+        assert find_source(name, [tmp_path]) is None

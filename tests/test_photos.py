@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from mplib.data import Dataset, load, split_tasks
-from mplib.data import photos as module
-from mplib.data.wheels import wheel_file
+from mplib.data.sources import photos as module
+from mplib.data.sources.wheels import wheel_file
 from mplib.errors import MplibError
 
 

@@ -58,10 +58,7 @@ def test_every_protocol_is_described_and_starts_from_something_described() -> No
 
 @pytest.mark.realdata
 def test_s_cifar100_of_the_real_set() -> None:
-    from mplib.data.folders import find_folder
-    from mplib.data.registry import data_root
-
-    if find_folder(data_root(), "cifar100") is None:
+    if describe("cifar100").kind != "folder":
         pytest.skip("no folder cifar100 under MPLIB_DATA")
     data = load("s-cifar100")
     assert torch.bincount(data.train.labels).tolist() == [50] * 100

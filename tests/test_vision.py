@@ -10,7 +10,7 @@ import types
 import pytest
 import torch
 
-from mplib.data import vision
+from mplib.data.sources import vision
 
 needs_torchvision = pytest.mark.skipif(
     importlib.util.find_spec("torchvision") is None, reason="torchvision is not installed"
@@ -37,7 +37,7 @@ def test_importing_the_package_leaves_everything_alone_and_a_users_own_import_wo
 @needs_torchvision
 def test_schemas_that_a_user_declares_are_left_alone() -> None:
     run(
-        "import torch, mplib.data.vision as vision\n"
+        "import torch, mplib.data.sources.vision as vision\n"
         "library = torch.library.Library('torchvision', 'DEF')\n"
         "for name in ('nms', 'qnms'):\n"
         "    library.define(name + '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"

