@@ -64,8 +64,9 @@ def test_evaluate_scores_a_saved_network(moved: Path, tmp_path: Path, capsys: py
         == 0
     )
     assert json.loads(out.read_text())["nll"] == printed["nll"]
-    assert main(["info", str(network)]) == 0
-    assert json.loads(capsys.readouterr().out)["name"] == "conv4"
+    for file in (moved / "networks").glob("*.safetensors"):  # plain ones and attached ones
+        assert main(["info", str(file)]) == 0
+        assert json.loads(capsys.readouterr().out)["name"] == "conv4"
 
 
 def test_bench_prints_ratios_and_writes_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
