@@ -60,7 +60,8 @@ class Step:
     """One kind of step of one network, to be taken again and again with other batches and other seeds.
 
     Args:
-        body: the step; it may draw from torch's default generators. If it is captured, from that of the GPU alone.
+        body: the step; it may draw from torch's default generators. One that draws from the CPU's is not captured, for
+            its draw would be part of the graph and the same for ever.
         lane: where it is captured and replayed; None to run it as it is.
 
     Example:
@@ -77,7 +78,7 @@ class Step:
         self._outputs: tuple[Tensor, ...] = ()
         self._graph: torch.cuda.CUDAGraph | None = None
         self._draws: torch.Generator | None = None
-        self._taken = 0
+        self._taken, self._replayable = 0, True
 
     def start(self, seed: int, images: Tensor, labels: Tensor) -> None:
         """Take the step; on a lane, without waiting for it.
@@ -96,11 +97,13 @@ class Step:
             for kept, given in zip(self._inputs, (images, labels), strict=True):
                 kept.copy_(given)
         with self._lane.entered():
-            if self._graph is None and self._taken >= WARM_UP:
+            if self._graph is None and self._replayable and self._taken >= WARM_UP:
                 self._capture(self._lane, *self._inputs)
             if self._graph is None or self._draws is None:
                 torch.manual_seed(seed)
+                before = torch.get_rng_state()
                 self._outputs = self._body(*self._inputs)
+                self._replayable &= torch.equal(before, torch.get_rng_state())
             else:
                 self._draws.manual_seed(seed)
                 self._graph.replay()

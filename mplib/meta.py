@@ -29,7 +29,7 @@ from mplib.provenance import environment
 from mplib.ranks import Ranks, joined
 from mplib.recipe import Recipe
 from mplib.seeding import private_randomness, stream
-from mplib.steps import adam, check_precision, copy_of, finite_weights, load_moments, load_state, state_of
+from mplib.steps import adam, check_precision, copy_of, finite_weights, load_moments, load_state, on_cpu, state_of
 
 
 @dataclass
@@ -233,7 +233,7 @@ class _Joint:
 
     def states(self) -> list[dict[str, Any]] | None:
         """The state of the learner of every task, on the first rank."""
-        own = {number: state_of(learner.network, learner.optimiser) for number, learner in self._learners.items()}
+        own = {n: on_cpu(state_of(learner.network, learner.optimiser)) for n, learner in self._learners.items()}
         found = self._ranks.gathered(own)
         return [found[number] for number in range(len(self._tasks))] if found else None
 

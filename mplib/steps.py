@@ -96,6 +96,15 @@ def copy_of(net: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     return copy.deepcopy(state_of(net, optimiser))
 
 
+def on_cpu(state: Any) -> Any:
+    """The same state with its tensors on the CPU, to be sent to another process."""
+    if isinstance(state, Tensor):
+        return state.cpu()
+    if isinstance(state, Mapping):
+        return {key: on_cpu(value) for key, value in state.items()}
+    return state
+
+
 def load_state(net: nn.Module, optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
     """Put a network and its optimiser into a state of :func:`state_of`, from whichever device.
 

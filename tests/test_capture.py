@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mplib import meta_train, train, train_together
+from mplib import capture, meta_train, train, train_together
 from mplib.capture import LANES, Step, lanes
+from mplib.history import Log
 from mplib.steps import adam, own_parameters, training_step
 from tests.toys import flat, toy_data, toy_net, toy_phi, toy_task
 
@@ -50,6 +53,38 @@ def test_steps_of_several_networks_do_not_disturb_each_other() -> None:
         assert torch.equal(flat(net), flat(together[number]))
 
 
+def test_what_is_replayed_reads_the_batch_and_the_seed_of_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bookkeeping around a graph, with a graph of paper: its replay runs the step where it was captured."""
+
+    def body(images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        return (images + torch.randn_like(images),)
+
+    class Paper:
+        def replay(self) -> None:
+            torch.manual_seed(step._draws.initial_seed())
+            step._outputs[0].copy_(step._body(*step._inputs)[0])  # in place, as a graph does
+
+    class Lane:
+        device, stream, pool = torch.device("cpu"), None, None
+        entered, join = nullcontext, staticmethod(lambda: None)
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Paper)
+    monkeypatch.setattr(torch.cuda, "graph", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(capture, "_drawing_from", lambda generator: nullcontext())
+    monkeypatch.setattr(torch, "get_rng_state", lambda: torch.zeros(1))  # on a GPU the CPU's generator rests
+    step, plain = Step(body, Lane()), Step(body)
+    for seed in range(8):
+        batch = torch.full((3, 2), float(seed)), torch.arange(3)
+        step.start(seed, *batch)
+        plain.start(seed, *batch)
+        assert torch.equal(step.finish()[0], plain.finish()[0])
+    assert step._graph is not None
+    replayed = Step(body, Lane())
+    for seed in range(2):
+        replayed.start(seed, torch.zeros(2), torch.zeros(2))
+    assert replayed._graph is None  # warming up
+
+
 def _body(net: nn.Module) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
     optimiser = adam(own_parameters(net), 1e-3, 5e-4)
     return lambda images, labels: training_step(net, optimiser, images, labels)
@@ -80,6 +115,17 @@ def test_captured_steps_draw_the_noise_of_their_seeds() -> None:
         for number, values in enumerate(drawn):
             torch.manual_seed(100 * round_ + number)
             assert torch.equal(values, torch.randn_like(images))
+
+
+@pytest.mark.gpu
+def test_a_step_that_draws_on_the_cpu_is_not_frozen_into_a_graph() -> None:
+    place = torch.device("cuda")
+    step = Step(lambda images, labels: (images * torch.rand(()).item(),), lanes(place, 1)[0])
+    seen = set()
+    for seed in range(8):
+        step.start(seed, torch.ones((), device=place), torch.ones((), device=place))
+        seen.add(step.finish()[0].item())
+    assert len(seen) == 8
 
 
 @pytest.mark.gpu
@@ -118,7 +164,7 @@ def test_captured_meta_training_is_meta_training(precision: str) -> None:
 
 
 @pytest.mark.gpu
-def test_resumed_on_a_gpu(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_resumed_on_a_gpu(tmp_path: Path) -> None:
     tasks = [toy_task(0), toy_task(1, classes=2), toy_task(2)]
     whole = meta_train(tasks, **SOURCE)
 
@@ -134,8 +180,6 @@ def test_resumed_on_a_gpu(tmp_path) -> None:  # type: ignore[no-untyped-def]
 
     options = {**SOURCE, "checkpoint": tmp_path / "c.pt", "checkpoint_every": 2}
     with pytest.MonkeyPatch.context() as patch:
-        from mplib.history import Log
-
         close = Log.close
         patch.setattr(Log, "close", lambda self, *a, **k: (stop(), close(self, *a, **k))[1])
         with pytest.raises(Stop):

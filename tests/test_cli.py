@@ -65,8 +65,9 @@ def test_evaluate_scores_a_saved_network(moved: Path, tmp_path: Path, capsys: py
         == 0
     )
     assert json.loads(out.read_text())["nll"] == printed["nll"]
-    assert main(["info", str(network)]) == 0
-    assert json.loads(capsys.readouterr().out)["name"] == "conv4"
+    for file in (moved / "networks").glob("*.safetensors"):  # plain ones and attached ones
+        assert main(["info", str(file)]) == 0
+        assert json.loads(capsys.readouterr().out)["name"] == "conv4"
 
 
 def test_attack_scores_a_saved_network_for_each_radius(moved: Path, capsys: pytest.CaptureFixture[str]) -> None:

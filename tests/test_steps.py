@@ -11,6 +11,7 @@ from mplib.steps import (
     finite_weights,
     forward_precision,
     load_state,
+    on_cpu,
     own_parameters,
     set_rate,
     training_step,
@@ -37,6 +38,16 @@ def test_a_kept_state_is_the_state_of_then() -> None:
     assert not torch.equal(flat(net), after)
     assert [step(net, optimiser, seed) for seed in (1, 2)] == expected
     assert torch.equal(flat(net), after)
+
+
+def test_a_state_that_travels_is_the_same_state() -> None:
+    net = toy_net()
+    optimiser = adam(own_parameters(net), 1e-2, 5e-4)
+    step(net, optimiser, 0)
+    sent = on_cpu(copy_of(net, optimiser))
+    other = toy_net(seed=5)
+    load_state(other, adam(own_parameters(other), 1e-2, 5e-4), sent)
+    assert torch.equal(flat(other), flat(net)) and sent["moments"].keys() == optimiser.state_dict()["state"].keys()
 
 
 def test_loading_keeps_the_settings_of_the_optimiser() -> None:

@@ -37,7 +37,7 @@ def info(given: argparse.Namespace) -> None:
             net, provenance = mplib.load_network(given.file)
         except MplibError:
             raise not_a_phi from None
-        sites = [str(site) for site in mplib.sites(net)]
+        sites = [str(site) for site in mplib.sites(net, cast(int, net.image_size))]
         print_or_write(
             {"kind": "network", **cast(dict[str, Any], net.arguments), "sites": sites, "provenance": provenance}, None
         )
