@@ -14,7 +14,7 @@ from mplib.batches import Batches
 from mplib.checkpoints import read_state
 from mplib.meta import frozen_batch_norm
 from mplib.seeding import derive, stream
-from mplib.training import frozen_perturbation
+from mplib.steps import frozen_perturbation
 from tests.toys import flat, toy_phi, toy_task
 
 TASKS = [toy_task(0), toy_task(1, classes=2)]
