@@ -31,6 +31,9 @@ CASES = [
     (False, 0.7, 0.5, torch.bfloat16, True),
     (False, 0.0, None, torch.float16, False),
 ]
+PAIRS = [(shape, case) for shape in SHAPES for case in CASES]
+if not ON_GPU:  # the interpreter is slow
+    PAIRS = [*zip(SHAPES, (*CASES, CASES[1]), strict=True), ((3, 2, 3, 2), CASES[0]), ((2, 1, 12, 13), CASES[0])]
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 1.5e-3}
 
 
@@ -46,8 +49,7 @@ def close(ours: Tensor, theirs: Tensor, tolerance: float) -> None:
     assert difference.abs().max() <= 20 * tolerance * theirs.abs().max().clamp(min=1e-6)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(("shape", "case"), PAIRS, ids=str)
 def test_equals_the_plain_function(shape: tuple[int, ...], case: tuple[Any, ...]) -> None:
     given, strength, clip, dtype, last = case
     memory_format = torch.channels_last if last else torch.contiguous_format

@@ -208,6 +208,7 @@ def open_hidden(
         inside, where = (c < C)[:, None] & (row < H)[None, :], base + offsets(c, p, C, H, W, LAST)
         v = stencil(da + base, k, c, p, row, col, C, H, W, LAST) + term[None, :]
         v = tl.where(tl.load(h + where, mask=inside, other=0) > 0, v, 0.0)
+        tl.debug_barrier()  # small tiles are read by several threads each: before any of them writes
         tl.store(h + where, v, mask=inside)
         part += tl.sum(v, 0)
         if FEATURES:
