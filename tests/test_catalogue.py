@@ -9,7 +9,7 @@ from mplib.data.catalogue import CATALOGUE, Description
 
 @pytest.mark.parametrize("about", CATALOGUE.values(), ids=CATALOGUE)
 def test_rows(about: Description) -> None:
-    assert about.kind in {"embedded", "download", "archive", "protocol", "folder"}
+    assert about.kind in {"embedded", "download", "protocol", "folder"}
     assert about.classes is not None
     assert about.classes >= 2
     assert about.train

@@ -103,7 +103,6 @@ def test_one_class_and_none(folder: Path, tmp_path: Path) -> None:
 def test_what_counts_as_a_data_set(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "cifar-10-batches-py").mkdir()
     (tmp_path / "file").write_text("")
-    source = find_source("pets", [tmp_path])
-    assert source is not None and source.place == folder
+    assert find_folder(tmp_path, "pets") == folder
     for name in ("cifar-10-batches-py", "file", "none", "..", ".", "", "pets/train", str(folder)):
-        assert find_source(name, [tmp_path]) is None
+        assert find_folder(tmp_path, name) is None

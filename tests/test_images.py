@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +53,7 @@ def test_decode_reads_bytes_and_paths_in_order(tmp_path: Path) -> None:
     items: list[bytes | Path] = [png(a) for a in arrays]
     (tmp_path / "first.png").write_bytes(png(arrays[0]))
     items[0] = tmp_path / "first.png"
-    images = decode(enumerate(items), len(items), 9, str, "test")
+    images = decode(items, 9, str, "test")
     assert images.dtype == torch.uint8
     assert np.array_equal(images.numpy(), np.stack(arrays).transpose(0, 3, 1, 2))
 
@@ -62,31 +61,12 @@ def test_decode_reads_bytes_and_paths_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"no picture at all", png(noise(40, 40))[:200]], ids=["empty", "text", "cut"])
 def test_decode_names_what_it_cannot_decode(content: bytes) -> None:
     with pytest.raises(MplibError, match=r"row 1 of x cannot be decoded \(.*\), expected a whole image file"):
-        decode(enumerate([png(noise(8, 8)), content]), 2, 8, lambda i: f"row {i} of x", "test")
-
-
-def test_decode_takes_pictures_as_they_come_and_few_at_a_time() -> None:
-    arrays = [noise(4, 4, seed) for seed in range(3_000)]
-    drawn = 0
-
-    def shuffled() -> Iterator[tuple[int, bytes]]:
-        nonlocal drawn
-        for row in np.random.default_rng(0).permutation(len(arrays)):
-            drawn += 1
-            yield int(row), png(arrays[row])
-
-    images = decode(shuffled(), len(arrays), 4, str, "test")
-    assert np.array_equal(images.numpy(), np.stack(arrays).transpose(0, 3, 1, 2))
-    drawn = 0
-    broken = ((row, content if row else b"") for row, content in enumerate(png(a) for _, a in zip(shuffled(), arrays)))
-    with pytest.raises(MplibError, match="0 cannot be decoded"):
-        decode(broken, len(arrays), 4, str, "test")
-    assert drawn < len(arrays)  # the rest is not asked for
+        decode([png(noise(8, 8)), content], 8, lambda i: f"row {i} of x", "test")
 
 
 def test_decode_of_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(MplibError, match="cannot be decoded"):
-        decode([(0, tmp_path / "none.png")], 1, 8, str, "test")
+        decode([tmp_path / "none.png"], 8, str, "test")
 
 
 def test_resize_of_grey_and_colour() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +9,7 @@ import pytest
 from PIL import Image
 
 from mplib.data import describe, load, names
-from mplib.data.dataset import fingerprint
-from mplib.data.registry import data_roots
+from mplib.data.registry import data_root
 from mplib.errors import MplibError
 
 
@@ -70,44 +67,10 @@ def test_a_protocol_of_a_folder_says_so(tmp_path: Path) -> None:
 
 
 def test_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert data_roots() == [tmp_path]
-    assert data_roots("/elsewhere") == data_roots(Path("/elsewhere")) == [Path("/elsewhere")]
-    assert data_roots(os.pathsep.join(["/one", "", "/two"])) == [Path("/one"), Path("/two")]
+    assert data_root() == tmp_path
+    assert data_root("/elsewhere") == Path("/elsewhere")
     monkeypatch.delenv("MPLIB_DATA")
-    assert data_roots() == [Path.home() / ".cache" / "mplib"]
-
-
-def test_the_first_root_that_holds_a_set_wins(tmp_path: Path) -> None:
-    make_folder(tmp_path / "b" / "pets")
-    roots = os.pathsep.join([str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "c")])
-    assert load("pets", image_size=8, root=roots).train.n == 2
-    assert describe("pets", roots).whereabouts == str(tmp_path / "b" / "pets")
-    assert "pets" in names(roots)
-    make_folder(tmp_path / "a" / "pets")
-    assert describe("pets", roots).whereabouts == str(tmp_path / "a" / "pets")
-
-
-def test_what_is_at_hand_and_how_to_have_the_rest(tmp_path: Path) -> None:
-    assert describe("digits").present and describe("s-mnist5k").present
-    for name, way in [
-        ("cifar10", f"mplib data get cifar10 downloads it to {tmp_path}"),
-        ("s-cifar100", f"mplib data get cifar100 downloads it to {tmp_path}"),
-        ("cub200", f"mplib data get cub200 downloads CUB_200_2011.tgz to {tmp_path / 'cub200'}"),
-        ("stanford_cars", f"put car_devkit.tgz, cars_train.tgz, .* into {tmp_path / 'stanford_cars'}"),
-        ("gtsrb", f"put parquet shards, or image files .* into {tmp_path / 'gtsrb'}"),
-    ]:
-        about = describe(name)
-        assert not about.present and re.match(way, about.whereabouts)
-    make_folder(tmp_path / "cifar100")
-    assert str(describe("s-cifar100")).endswith(f"\n  at hand   yes: {tmp_path / 'cifar100'}")
-
-
-def test_the_stored_fingerprint_is_that_of_the_pixels(tmp_path: Path) -> None:
-    make_folder(tmp_path / "pets")
-    first, again = load("pets", image_size=8), load("pets", image_size=8)
-    assert first.fingerprint == again.fingerprint == fingerprint(again.train, again.test)
-    subset = again.subset(per_class=1)
-    assert subset.fingerprint == fingerprint(subset.train, subset.test) != first.fingerprint
+    assert data_root() == Path.home() / ".cache" / "mplib"
 
 
 @pytest.mark.parametrize("name", ["mnist", "../mnist5k", "", "digits/", 3, None])
@@ -123,10 +86,8 @@ def test_the_nearest_name_is_offered() -> None:
 
 
 def test_a_set_that_only_a_folder_can_bring(tmp_path: Path) -> None:
-    with pytest.raises(MplibError, match=r"'gtsrb' is not under .*, expected you to put .*MPLIB_DATA"):
-        load("gtsrb")
-    with pytest.raises(MplibError, match="'stanford_cars' is not in .* page is gone, expected you to put car_devkit.tgz"):
-        load("stanford_cars")
+    with pytest.raises(MplibError, match=r"'tiny_imagenet' is not under .*, expected a folder .*MPLIB_DATA"):
+        load("tiny_imagenet")
 
 
 @pytest.mark.parametrize("size", [3, 513, 0, -32, 32.0, "32", True, None])
