@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON)
 ON_GPU = DEVICE == "cuda"
 
 # Each at its edge: one pixel and one channel; rows, several channels a tile; two blocks of positions; two groups.
-SHAPES = [(2, 1, 1, 1), (2, 5, 1, 4), (3, 2, 3, 2), (2, 1, 12, 13), (2, 66, 1, 2)]
+SHAPES = [(2, 1, 1, 1), (2, 5, 1, 4), (2, 2, 3, 2), (2, 1, 12, 13), (2, 66, 1, 2)]
 if ON_GPU:
     SHAPES += [(128, 16, 32, 32), (64, 512, 4, 4), (2, 2048, 7, 7), (3, 3, 224, 223), (70000, 4, 1, 2)]
 CASES = [
@@ -33,7 +33,7 @@ CASES = [
 ]
 PAIRS = [(shape, case) for shape in SHAPES for case in CASES]
 if not ON_GPU:  # the interpreter is slow
-    PAIRS = [*zip(SHAPES, (*CASES, CASES[1]), strict=True), ((3, 2, 3, 2), CASES[0]), ((2, 1, 12, 13), CASES[0])]
+    PAIRS = list(zip([*SHAPES, SHAPES[1]], [CASES[i] for i in (0, 1, 2, 0, 1, 3)], strict=True))
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 1.5e-3}
 
 
