@@ -309,13 +309,10 @@ class MetaPerturb(nn.Module):
         if stats is not None:
             _check_statistics(stats, x.shape[1])
         weights = self.weights
-        given = () if stats is None else stats
-        if fused.supports(x, weights) and not any(part.requires_grad for part in given):
-            flat = torch.cat([part.detach().flatten() for part in weights])
+        constants = [part for part in (*(stats or ()), strength, eps) if isinstance(part, Tensor)]
+        if fused.supports(x, weights) and not any(part.requires_grad for part in constants):
             _check_noise(x, eps)
-            return fused.perturb_frozen(
-                x, flat, channel_ratio, spatial_ratio, stats, float(strength), clip, eps, generator
-            )
+            return fused.perturb_frozen(x, weights, channel_ratio, spatial_ratio, stats, strength, clip, eps, generator)
         if stats is None:
             stats = self.statistics(x)
         factor = self.factor(x, channel_ratio, spatial_ratio, stats, eps, generator)

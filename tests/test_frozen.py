@@ -149,3 +149,10 @@ def test_statistics_that_carry_a_gradient_keep_it() -> None:
         y = phi(z, 0.5, 0.7, stats=stats and phi.statistics(z), eps=eps)
         gradients.append(torch.autograd.grad(y, z, cotangent)[0])
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+def test_a_strength_or_noise_that_carries_a_gradient_keeps_it() -> None:
+    phi, (x, eps, _) = frozen_phi(), draw((4, 3, 6, 5))
+    strength = torch.tensor(0.5, requires_grad=True)
+    phi(x, 0.5, 0.7, strength=strength, eps=eps.requires_grad_()).sum().backward()
+    assert strength.grad.abs() > 0 and eps.grad.abs().max() > 0

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(not fused.available(), reason="numba is not inst
 
 @pytest.mark.parametrize(("channels", "height", "width"), [(1, 1, 1), (3, 5, 7), (16, 32, 32), (2, 1, 9), (5, 84, 84)])
 def test_planes_do_not_touch_and_every_stencil_stays_inside(channels: int, height: int, width: int) -> None:
-    from mplib.fused.kernels import geometry
+    from mplib.fused.cpu.kernels import geometry
 
     pitch, start, positions, stride, size = geometry(channels, height, width)
     assert pitch == width + 1 and start == pitch + 1  # a zero row above, a zero column to the left
@@ -26,6 +26,6 @@ def test_planes_do_not_touch_and_every_stencil_stays_inside(channels: int, heigh
 
 
 def test_a_job_names_every_field_once() -> None:
-    from mplib.fused.kernels import JOB
+    from mplib.fused.cpu.kernels import JOB
 
     assert len(set(JOB)) == len(JOB)

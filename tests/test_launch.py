@@ -72,7 +72,7 @@ def test_a_forked_process_goes_on() -> None:
 
 
 def test_without_openmp_there_is_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mplib.fused import launch
+    from mplib.fused.cpu import launch
 
     phi, (x, eps, _) = frozen_phi(), draw((8, 6, 16, 16))
     expected = phi(x, 0.5, 0.7, eps=eps)

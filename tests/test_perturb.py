@@ -238,6 +238,23 @@ def test_runs_under_autocast() -> None:
     assert out.isfinite().all() and x.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_half_precision_maps_under_autocast_stay_close_to_single_precision(frozen: bool) -> None:
+    """As a convolution hands them to a site; phi and its strength are in single precision."""
+    phi = some_phi().requires_grad_(not frozen)
+    x, eps = torch.randn(4, 3, 8, 8).bfloat16(), torch.randn(4, 3, 8, 8)
+    found = []
+    for dtype in (torch.bfloat16, torch.float32):
+        z = x.detach().to(dtype).clone().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            out = phi(z, 1.0, 1.0, strength=torch.ones(()), clip=100.0, eps=eps.to(dtype))
+        out.float().square().mean().backward()
+        assert out.dtype == dtype and z.grad.dtype == dtype
+        found.append((out.float(), z.grad.float()))
+    for half, single in zip(*found, strict=True):
+        assert (half - single).norm() < 0.02 * single.norm()
+
+
 @pytest.mark.gpu
 def test_cpu_and_gpu_agree() -> None:
     phi, x, eps = some_phi(), torch.randn(4, 6, 9, 7), torch.randn(4, 6, 9, 7)

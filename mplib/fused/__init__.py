@@ -1,18 +1,23 @@
-"""The same function as :mod:`mplib.perturb`, faster: phi frozen, on a CPU, compiled by Numba.
+"""The same function as :mod:`mplib.perturb`, faster, for a frozen phi: compiled by Numba on a CPU, by Triton on a GPU.
 
 The plain version walks over the feature map some sixty times (six convolutions, a normal draw, softplus, products, and
-all of it backwards) and is bound by memory. Here each sample is brought into the cache once, everything is done there,
-and the result is written once. Nobody has to ask for it: :class:`mplib.MetaPerturb` comes here whenever
-:func:`supports` says so.
+all of it backwards) and is bound by memory. There are two fused versions because the two machines want opposite things.
+A core has a large cache and few neighbours: ``cpu`` brings each sample into the cache once, does everything there, and
+writes the result once. A GPU has thousands of threads and no cache that holds their samples: ``cuda`` cuts the map into
+small tiles, and walks over it as often as there is a mean over all of it to wait for. Each has a draw of its own, so
+the same seed gives other noise on another device; with the noise given they agree.
 
-The first use compiles for some ten seconds; later ones, in any process, take half a second, since the result is cached
-beside these files (or in ``NUMBA_CACHE_DIR``). So nothing is imported before it is needed.
+Nobody has to ask for them: :class:`mplib.MetaPerturb` comes here whenever :func:`supports` says so.
+
+The first use compiles, for some ten seconds; later ones, in any process, take half a second, since the result is cached
+(Numba: beside these files, or in ``NUMBA_CACHE_DIR``; Triton: in ``~/.triton``, or in ``TRITON_CACHE_DIR``). So nothing
+is imported before it is needed.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 
@@ -23,13 +28,19 @@ _switch = {"on": True}
 
 
 @cache
-def available() -> bool:
-    """Whether the compiler is installed."""
-    return importlib.util.find_spec("numba") is not None
+def available(device: str = "cpu") -> bool:
+    """Whether the compiler for this type of device is installed, and, of a GPU, whether it compiles for it."""
+    if device == "cpu":
+        return importlib.util.find_spec("numba") is not None
+    if device != "cuda" or importlib.util.find_spec("triton") is None:
+        return False
+    return all(torch.cuda.get_device_capability(number) >= (7, 0) for number in range(torch.cuda.device_count()))
 
 
-def supports(x: Tensor, weights: tuple[Tensor, ...]) -> bool:
-    """Whether :func:`perturb_frozen` can do it: contiguous float32 on the CPU, no gradients for phi, eager.
+def supports(x: Tensor, weights: Sequence[Tensor]) -> bool:
+    """Whether :func:`perturb_frozen` can do it: no gradients for phi, eager, and a map of a kind that it knows.
+
+    On a CPU that is contiguous float32, on a GPU float32, bfloat16 or float16 in any layout.
 
     Args:
         x: feature map, (B, C, H, W).
@@ -37,24 +48,33 @@ def supports(x: Tensor, weights: tuple[Tensor, ...]) -> bool:
     """
     return (
         _switch["on"]
-        and all(part.device.type == "cpu" and part.dtype == torch.float32 for part in (x, *weights))
         and x.dim() == 4
         and x.numel() > 0
-        and x.is_contiguous()
+        and all(part.device == x.device for part in weights)
+        and (_suits_cuda if x.is_cuda else _suits_cpu)(x, weights)
         and not (torch.is_grad_enabled() and any(part.requires_grad for part in weights))
         and not torch._C._are_functorch_transforms_active()
         and not torch.compiler.is_compiling()
-        and available()
+        and available(x.device.type)
     )
+
+
+def _suits_cpu(x: Tensor, weights: Sequence[Tensor]) -> bool:
+    return x.device.type == "cpu" and x.is_contiguous() and all(part.dtype == torch.float32 for part in (x, *weights))
+
+
+def _suits_cuda(x: Tensor, weights: Sequence[Tensor]) -> bool:
+    types = (torch.float32, torch.bfloat16, torch.float16)
+    return all(part.dtype in types for part in (x, *weights)) and x[0].numel() < 2**31
 
 
 def perturb_frozen(
     x: Tensor,
-    weights: Tensor,
+    weights: Sequence[Tensor],
     channel_ratio: float,
     spatial_ratio: float,
     stats: tuple[Tensor, Tensor] | None = None,
-    strength: float = 1.0,
+    strength: float | Tensor = 1.0,
     clip: float | None = None,
     eps: Tensor | None = None,
     generator: torch.Generator | None = None,
@@ -63,22 +83,24 @@ def perturb_frozen(
 
     Args:
         x: feature map, (B, C, H, W), for which :func:`supports` holds.
-        weights: the 82 parameters in one vector, in the order of :class:`mplib.perturb.Weights`.
+        weights: the parameters of phi, a :class:`mplib.perturb.Weights`.
         channel_ratio: C / C_ref.
         spatial_ratio: H / H_ref.
         stats: mean and variance of the features, each (C, 4), taken as constants; those of the batch if None, B >= 2.
-        strength: c, in [0, 1].
+        strength: c, in [0, 1]; on a GPU a 0-dimensional tensor there is read by the kernels, without waiting for it.
         clip: upper bound of the result, or None.
         eps: the noise, as x, standard normal; None: drawn by a generator of its own, seeded from ``generator``.
-        generator: torch generator, from which one number is drawn if eps is None; torch's default one if None.
+        generator: torch generator, from which one number is drawn if eps is None; torch's default one of the device
+            if None.
 
     Returns:
         The perturbed map, and the statistics that it was perturbed with.
     """
-    from mplib.fused.frozen import perturb_frozen as compiled
-
-    y, mean, var = compiled(x, weights, channel_ratio, spatial_ratio, stats, strength, clip, eps, generator)
-    return y, (mean, var)
+    if x.is_cuda:
+        from mplib.fused.cuda.differentiable import perturb_frozen as compiled
+    else:
+        from mplib.fused.cpu.frozen import perturb_frozen as compiled
+    return compiled(x, weights, channel_ratio, spatial_ratio, stats, strength, clip, eps, generator)
 
 
 @contextmanager

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mplib.fused.arithmetic import Floats
-from mplib.fused.kernels import JOB, entry, geometry
+from mplib.fused.cpu.arithmetic import Floats
+from mplib.fused.cpu.kernels import JOB, entry, geometry
 
 _OWN = threading.local()  # the scratch of each Python thread
 _PROCESS = os.getpid()

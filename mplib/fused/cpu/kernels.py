@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import carray, cfunc, types
 from numba.extending import intrinsic
 
-from mplib.fused.arithmetic import CACHE, ONE, ZERO, Floats, exp_of_minus_abs, f32, fill_normal, jit, log1p, u32
+from mplib.fused.cpu.arithmetic import CACHE, ONE, ZERO, Floats, exp_of_minus_abs, f32, fill_normal, jit, log1p, u32
 
 # Planes and stencils.
 

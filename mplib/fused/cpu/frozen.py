@@ -8,15 +8,16 @@ have to be known for the whole batch before s is.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mplib.fused.arithmetic import Floats, f32, jit
-from mplib.fused.kernels import BACKWARD, BACKWARD_FEATURES, FEATURES, FORWARD
-from mplib.fused.launch import launch
+from mplib.fused.cpu.arithmetic import Floats, f32, jit
+from mplib.fused.cpu.kernels import BACKWARD, BACKWARD_FEATURES, FEATURES, FORWARD
+from mplib.fused.cpu.launch import launch
 
 
 class PerturbFrozen(torch.autograd.Function):
@@ -62,37 +63,24 @@ class PerturbFrozen(torch.autograd.Function):
 
 def perturb_frozen(
     x: Tensor,
-    weights: Tensor,
+    weights: Sequence[Tensor],
     channel_ratio: float,
     spatial_ratio: float,
-    running_stats: tuple[Tensor, Tensor] | None = None,
-    strength: float = 1.0,
+    stats: tuple[Tensor, Tensor] | None = None,
+    strength: float | Tensor = 1.0,
     clip: float | None = None,
     eps: Tensor | None = None,
     generator: torch.Generator | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Perturb a feature map by a frozen phi: ``y = min(x (1 + c (s z - 1)), clip)``, differentiable in x, once.
-
-    Args:
-        x: feature map (B, C, H, W) for which ``supports`` holds.
-        weights: the 82 parameters in the order w_1, v_1, w_2, v_2, K, f.
-        channel_ratio: C / C_ref.
-        spatial_ratio: H / H_ref.
-        running_stats: mean and variance of the features, each (C, 4), taken as constants; None: from the batch, B >= 2.
-        strength: c in [0, 1].
-        clip: upper bound of y, or None.
-        eps: the noise, as x, standard normal; None: drawn by a generator of its own, seeded from ``generator``.
-        generator: torch generator, from which one number is drawn if eps is None; None: torch's default one.
-
-    Returns:
-        y as x, and the mean and the unbiased variance of the features, each (C, 4): the batch's, or the given ones.
-    """
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """As :func:`mplib.fused.perturb_frozen`, for a map on a CPU."""
     seed = int(torch.randint(2**63 - 1, (), generator=generator)) if eps is None else 0
     w = np.empty(84, np.float32)
-    w[:82] = weights.detach().numpy()
-    w[82], w[83] = strength, math.inf if clip is None else clip
+    w[:82] = torch.cat([part.detach().flatten() for part in weights]).numpy()
+    w[82], w[83] = float(strength), math.inf if clip is None else clip
     sizes = float(w[80]) * channel_ratio + float(w[81]) * spatial_ratio
-    return PerturbFrozen.apply(x, w, sizes, running_stats, None if eps is None else eps.detach().contiguous(), seed)
+    noise = None if eps is None else eps.detach().contiguous()
+    y, mean, var = PerturbFrozen.apply(x, w, sizes, stats, noise, seed)
+    return y, (mean, var)
 
 
 # The statistics: s from the mean and variance of u, and back. u and du are (B, 4 C), summed in float64.
