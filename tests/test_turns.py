@@ -1,0 +1,41 @@
+"""Work is timed in turn, and compared within a turn; how fast anything is, is not tested."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+import torch
+
+from mplib.benchmark.turns import WARM_UP, compared, take_turns, timed
+from mplib.errors import MplibError
+
+CPU = torch.device("cpu")
+
+
+def test_works_take_turns_and_the_first_rounds_are_not_counted() -> None:
+    seen: list[str] = []
+    seconds = take_turns({"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}, CPU, turns=4)
+    assert seen == ["a", "b"] * (WARM_UP + 4)
+    assert {name: len(taken) for name, taken in seconds.items()} == {"a": 4, "b": 4}
+
+
+def test_a_budget_ends_the_turns_but_leaves_three() -> None:
+    assert len(take_turns({"a": lambda: None}, CPU, turns=50, budget=0.0)["a"]) == 3
+
+
+def test_a_ratio_is_taken_within_a_turn() -> None:
+    """The machine slows down threefold on the way: the medians of both are shifted, the ratio is not."""
+    base = [1.0, 1.0, 2.0, 3.0, 3.0]
+    rows = compared({"a": base, "b": [1.5 * value for value in base]}, "a")
+    assert rows["b"]["ratio"] == rows["b"]["ratio_low"] == rows["b"]["ratio_high"] == 1.5
+    assert rows["a"]["milliseconds"] == 1000 * statistics.median(base) and rows["a"]["turns"] == 5
+
+
+def test_seconds_are_those_of_the_work() -> None:
+    assert timed(lambda: None, CPU) < timed(lambda: sum(range(1_000_000)), CPU)
+
+
+def test_refuses_too_few_turns() -> None:
+    with pytest.raises(MplibError, match="turns is 2, expected at least 3"):
+        take_turns({}, CPU, turns=2)
