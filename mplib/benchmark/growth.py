@@ -23,7 +23,7 @@ def by_image_size(setting: Setting, sizes: Sequence[int] = (16, 32, 64, 84), tur
     return _steps("image size", {size: replace(setting, net="conv4", image_size=size) for size in sizes}, turns)
 
 
-def by_tasks(setting: Setting, numbers: Sequence[int] = (2, 4, 8), budget: float = 20.0, first: int = 25) -> list[Row]:
+def by_tasks(setting: Setting, numbers: Sequence[int] = (1, 2, 4), budget: float = 20.0, first: int = 25) -> list[Row]:
     """Joint steps of meta-training with several numbers of equal tasks.
 
     Args:

@@ -144,7 +144,7 @@ def _growth(scope: Scope, _: Checkout | None) -> Iterator[Part]:
     yield {**what, "grows": "channels"}, lambda: by_channels(setting, turns=scope.turns)
     yield {**what, "grows": "image size"}, lambda: by_image_size(setting, turns=scope.turns)
     # A first stretch on a GPU has to outweigh what is captured or compiled before it.
-    budget, first = 60 * scope.budget / 20, 25 if devices.resolve(scope.device).type == "cuda" else 5
+    budget, first = 60 * scope.budget / 20, 25 if devices.resolve(scope.device).type == "cuda" else 3
     yield {**what, "grows": "tasks"}, lambda: by_tasks(setting, budget=budget, first=first)
     yield {**what, "grows": "seeds"}, lambda: by_seeds(setting, budget=budget, first=first)
 
