@@ -90,7 +90,7 @@ def _long_runs(setting: Setting, share: float) -> Iterator[Row]:
         yield _bar(SEEDS, None, 180.0, missing="not there yet")
     else:
         yield _long(SEEDS, together, 10_000, 180.0, place, 2 * share)
-    alone = compared(take_turns({"joint": make_step("meta-training", net)}, place, 25, share), "joint")["joint"]
+    alone = compared(take_turns({"joint": make_step("meta-training", net)}, place, 25, share))["joint"]
     stacked = estimate(meta_training(net, 8), 750, place, share)["ms_per_step"]
     how = f"8 x {alone['milliseconds']:.1f} ms against {stacked:.1f} ms a joint step"
     yield _bar(STACKED, 8 * alone["milliseconds"] / stacked, 4.0, at_most=False, how=how)

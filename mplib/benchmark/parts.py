@@ -93,7 +93,7 @@ def time_pieces(batch_size: int, channels: int, height: int, device: str | torch
             "softplus": lambda: F.softplus(x),
             "product and clip": lambda: perturb(x, x, 1.0, 100.0),
         }
-        times = compared(take_turns(works, place, turns), "softplus")
+        times = compared(take_turns(works, place, turns))
     total = sum(row["milliseconds"] for row in times.values())
     shape = {"batch_size": batch_size, "channels": channels, "height": height}
     return [

@@ -112,7 +112,7 @@ def time_sites(setting: Setting, measured: Rates, turns: int = 15) -> list[Row]:
                 "site": _both_ways(MetaPerturb().to(place).requires_grad_(False), x, **SITE),
                 "reference": _both_ways(Reference().to(place).requires_grad_(False), x, **SITE),
             }
-            times = compared(take_turns(works, place, turns), "block")
+            times = compared(take_turns(works, place, turns))
         ns = 1e6 * times["site"]["milliseconds"] / x.numel()
         limit = roof(channels, measured)
         rows.append(

@@ -195,7 +195,7 @@ def time_steps(
     place = devices.resolve(setting.device)
     steps = {name: make_step(name, setting, against) for name in variants}
     with _seeded(place):
-        times = compared(take_turns(steps, place, turns, budget), variants[0])
+        times = compared(take_turns(steps, place, turns, budget))
         return [
             {
                 **setting.describe(),
