@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from mplib import devices
 from mplib.benchmark.steps import Setting, time_steps
@@ -13,14 +14,26 @@ from mplib.benchmark.turns import Row
 STEPS = 10_000  # what the runs are told to be part of; how long it takes, only their slope says
 
 
-def by_channels(setting: Setting, widths: Sequence[int] = (8, 16, 32, 64), turns: int = 15) -> list[Row]:
-    """Plain and perturbed steps of conv4 at several numbers of channels."""
-    return _steps("channels", {width: replace(setting, net="conv4", width=width) for width in widths}, turns)
+def by_channels(setting: Setting, widths: Sequence[int] = (8, 16, 32, 64), **limits: Any) -> list[Row]:
+    """Plain and perturbed steps of conv4 at several numbers of channels.
+
+    Args:
+        setting: the batch, and the image size.
+        widths: numbers of channels.
+        **limits: turns and budget of each, see :func:`mplib.benchmark.turns.take_turns`.
+    """
+    return _steps("channels", {width: replace(setting, net="conv4", width=width) for width in widths}, limits)
 
 
-def by_image_size(setting: Setting, sizes: Sequence[int] = (16, 32, 64, 84), turns: int = 15) -> list[Row]:
-    """Plain and perturbed steps of conv4 at several image sizes, at the setting's number of channels."""
-    return _steps("image size", {size: replace(setting, net="conv4", image_size=size) for size in sizes}, turns)
+def by_image_size(setting: Setting, sizes: Sequence[int] = (16, 32, 64, 84), **limits: Any) -> list[Row]:
+    """Plain and perturbed steps of conv4 at several image sizes, at the setting's number of channels.
+
+    Args:
+        setting: the batch, and the number of channels.
+        sizes: pixels.
+        **limits: turns and budget of each, see :func:`mplib.benchmark.turns.take_turns`.
+    """
+    return _steps("image size", {size: replace(setting, net="conv4", image_size=size) for size in sizes}, limits)
 
 
 def by_tasks(setting: Setting, numbers: Sequence[int] = (1, 2, 4), budget: float = 20.0, first: int = 25) -> list[Row]:
@@ -39,7 +52,14 @@ def by_tasks(setting: Setting, numbers: Sequence[int] = (1, 2, 4), budget: float
 
 
 def by_seeds(setting: Setting, numbers: Sequence[int] = (1, 2, 5), budget: float = 20.0, first: int = 25) -> list[Row]:
-    """Training of several networks, one after another, and together where the package can."""
+    """Steps of training several networks, one after another, and together where the package can.
+
+    Args:
+        setting: the network of each seed and its batch.
+        numbers: how many seeds.
+        budget: seconds for each number and way.
+        first: shortest stretch, in steps.
+    """
     rows = []
     for number in numbers:
         ways = {"one after another": training(setting, number), "together": training_together(setting, number)}
@@ -49,11 +69,11 @@ def by_seeds(setting: Setting, numbers: Sequence[int] = (1, 2, 5), budget: float
     return rows
 
 
-def _steps(grows: str, settings: dict[int, Setting], turns: int) -> list[Row]:
+def _steps(grows: str, settings: dict[int, Setting], limits: dict[str, Any]) -> list[Row]:
     return [
         {"grows": grows, "value": value, **row}
         for value, setting in settings.items()
-        for row in time_steps(setting, ["plain", "perturbed"], turns=turns)
+        for row in time_steps(setting, ["plain", "perturbed"], **limits)
     ]
 
 

@@ -86,13 +86,13 @@ def shapes(setting: Setting) -> dict[tuple[int, int], int]:
     return dict(Counter((site.channels, cast(int, site.height)) for site in sites(net, setting.image_size)))
 
 
-def time_sites(setting: Setting, measured: Rates, turns: int = 15) -> list[Row]:
+def time_sites(setting: Setting, measured: Rates, turns: int = 15, budget: float | None = None) -> list[Row]:
     """Time one site of each shape, forward and backward, beside a convolution block of the same shape.
 
     Args:
         setting: the network whose sites are meant, and its batch.
         measured: rates of the machine, of :func:`mplib.benchmark.machine.rates`.
-        turns: counted rounds, at least 3.
+        turns, budget: of each shape, see :func:`mplib.benchmark.turns.take_turns`.
 
     Returns:
         A row for each shape: ``channels``, ``height``, ``sites`` (how many), ``milliseconds`` and ``ratio`` (to the
@@ -112,7 +112,7 @@ def time_sites(setting: Setting, measured: Rates, turns: int = 15) -> list[Row]:
                 "site": _both_ways(MetaPerturb().to(place).requires_grad_(False), x, **SITE),
                 "reference": _both_ways(Reference().to(place).requires_grad_(False), x, **SITE),
             }
-            times = compared(take_turns(works, place, turns))
+            times = compared(take_turns(works, place, turns, budget))
         ns = 1e6 * times["site"]["milliseconds"] / x.numel()
         limit = roof(channels, measured)
         rows.append(

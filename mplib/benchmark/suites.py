@@ -38,7 +38,7 @@ class Scope:
         turns: counted rounds of each comparison.
         device: where to run.
         against: a checkout of the authors' repository, timed beside ours in steps and ideas; None for none.
-        budget: minutes for the bars; a quarter of it for each comparison, a twentieth for each long run of growth.
+        budget: minutes for the bars; a quarter of it for each comparison, a twentieth for each site and each point of growth.
     """
 
     nets: tuple[str, ...] = ("resnet20", "conv4")
@@ -99,8 +99,9 @@ def _setting(scope: Scope, net: str, batch_size: int | None = None) -> Setting:
     return Setting(net, batch_size or scope.batch_sizes[0], scope.image_size, scope.width, scope.device)
 
 
-def _turns(scope: Scope) -> dict[str, Any]:
-    return {"turns": scope.turns, "budget": 60 * scope.budget / 4}
+def _turns(scope: Scope, part: int = 4) -> dict[str, Any]:
+    """Rounds, and the part of the budget that they may take, in seconds."""
+    return {"turns": scope.turns, "budget": 60 * scope.budget / part}
 
 
 def _steps(scope: Scope, against: Checkout | None) -> Iterator[Part]:
@@ -134,17 +135,19 @@ def _roofline(scope: Scope, _: Checkout | None) -> Iterator[Part]:
         setting = _setting(scope, net)
         yield (
             setting.describe(),
-            lambda s=setting: time_sites(s, rates(devices.resolve(s.device)), scope.turns),  # type: ignore[misc]
+            lambda s=setting: time_sites(s, rates(devices.resolve(s.device)), **_turns(scope, 20)),  # type: ignore[misc]
         )
 
 
 def _growth(scope: Scope, _: Checkout | None) -> Iterator[Part]:
     setting = replace(_setting(scope, "conv4"), width=scope.width or 16)
     what = asdict(setting)
-    yield {**what, "grows": "channels"}, lambda: by_channels(setting, turns=scope.turns)
-    yield {**what, "grows": "image size"}, lambda: by_image_size(setting, turns=scope.turns)
     # A first stretch on a GPU has to outweigh what is captured or compiled before it.
-    budget, first = 60 * scope.budget / 20, 25 if devices.resolve(scope.device).type == "cuda" else 3
+    first = 25 if devices.resolve(scope.device).type == "cuda" else 3
+    limits = _turns(scope, 20)
+    budget = limits["budget"]
+    yield {**what, "grows": "channels"}, lambda: by_channels(setting, **limits)
+    yield {**what, "grows": "image size"}, lambda: by_image_size(setting, **limits)
     yield {**what, "grows": "tasks"}, lambda: by_tasks(setting, budget=budget, first=first)
     yield {**what, "grows": "seeds"}, lambda: by_seeds(setting, budget=budget, first=first)
 
