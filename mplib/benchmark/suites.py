@@ -38,7 +38,8 @@ class Scope:
         turns: counted rounds of each comparison.
         device: where to run.
         against: a checkout of the authors' repository, timed beside ours in steps and ideas; None for none.
-        budget: minutes for the bars; a quarter of it for each comparison, a twentieth for each site and each point of growth.
+        budget: minutes for the bars; a quarter of it for each comparison, a twentieth for each site and each point of
+            growth.
     """
 
     nets: tuple[str, ...] = ("resnet20", "conv4")
