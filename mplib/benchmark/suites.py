@@ -22,7 +22,7 @@ SUITES = {
     "ideas": "perturbed steps with one idea left out at a time, and what is kept for backward",
     "parts": "where the time of a step goes, and the pieces of one site",
     "roofline": "each site beside a convolution, and beside what the machine allows",
-    "growth": "steps by channels and image size, runs by tasks and seeds",
+    "growth": "steps by channels and image size, runs by tasks and seeds, at a quarter of the batch",
     "bars": "is it fast enough: every bar with its limit",
 }
 
@@ -141,7 +141,7 @@ def _roofline(scope: Scope, _: Checkout | None) -> Iterator[Part]:
 
 
 def _growth(scope: Scope, _: Checkout | None) -> Iterator[Part]:
-    setting = replace(_setting(scope, "conv4"), width=scope.width or 16)
+    setting = replace(_setting(scope, "conv4", max(2, scope.batch_sizes[0] // 4)), width=scope.width or 16)
     what = asdict(setting)
     # A first stretch on a GPU has to outweigh what is captured or compiled before it.
     first = 25 if devices.resolve(scope.device).type == "cuda" else 3
