@@ -46,9 +46,11 @@ def test_shapes_are_those_of_the_sites() -> None:
 
 
 def test_each_shape_has_a_row_whose_fraction_follows_from_it() -> None:
-    rows = time_sites(TINY, Rates(copy=10.0, matmul=100.0), turns=3)
+    rows = time_sites(TINY, turns=3, size=64)
     assert [(row["channels"], row["height"]) for row in rows] == [(4, 16), (4, 8), (4, 4), (4, 2)]
     for row in rows:
         elements = 2 * row["channels"] * row["height"] ** 2
-        assert row["ns"] == pytest.approx(1e6 * row["milliseconds"] / elements)
+        assert row["ns"] == pytest.approx(1e6 * row["ratio"] * row["block_ms"] / elements)
+        expected = roof(row["channels"], Rates(row["copy_rate"], row["matmul_rate"]))
+        assert {name: row[name] for name in expected} == expected
         assert row["fraction"] == pytest.approx(row["roof_ns"] / row["ns"])

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from mplib.benchmark.turns import Row, timed
+from mplib.benchmark.turns import Row, Work, timed
 from mplib.seeding import private_randomness
 
 
@@ -22,15 +22,39 @@ class Rates(NamedTuple):
     matmul: float
 
 
-def rates(device: torch.device, size: int | None = None, repeats: int = 7) -> Rates:
-    """Measure how fast the device copies memory and multiplies matrices; the best of several tries.
+class Probe(NamedTuple):
+    """Work that does one thing as fast as the machine can, and how much of it: bytes moved, or operations."""
 
-    A copy of n bytes moves 2 n, a product of two n x n matrices takes 2 n^3 operations. What is measured is what
-    torch reaches with its current settings, in float32 (on a GPU with or without TF32, see :func:`facts`).
+    work: Work
+    amount: float
+
+
+def probes(device: torch.device, size: int | None = None) -> dict[str, Probe]:
+    """The two probes, ``copy`` and ``matmul``, in float32 with torch's current settings.
+
+    A copy of n bytes moves 2 n, a product of two n x n matrices takes 2 n^3 operations.
 
     Args:
         device: the device.
-        size: n of the matrices; the copied vector has 8 n^2 numbers. None: 2048 on a CPU, 8192 on a GPU.
+        size: n of the matrices; the copied vector has 8 n^2 numbers. None: 1024 on a CPU, 8192 on a GPU.
+    """
+    n = size or (8192 if device.type == "cuda" else 1024)
+    with private_randomness(device):
+        a = torch.rand(n, n, device=device)
+        source = torch.rand(8 * n * n, device=device)
+    product, target = torch.empty_like(a), torch.empty_like(source)
+    return {
+        "copy": Probe(lambda: target.copy_(source), 2 * source.nbytes),
+        "matmul": Probe(lambda: torch.mm(a, a, out=product), 2 * n**3),
+    }
+
+
+def rates(device: torch.device, size: int | None = None, repeats: int = 7) -> Rates:
+    """Measure how fast the device copies memory and multiplies matrices; the best of several tries.
+
+    Args:
+        device: the device.
+        size: see :func:`probes`.
         repeats: tries.
 
     Example:
@@ -38,14 +62,10 @@ def rates(device: torch.device, size: int | None = None, repeats: int = 7) -> Ra
         >>> measured.copy > 0 and measured.matmul > 0
         True
     """
-    n = size or (8192 if device.type == "cuda" else 2048)
-    with private_randomness(device):
-        a = torch.rand(n, n, device=device)
-        source = torch.rand(8 * n * n, device=device)
-    product, target = torch.empty_like(a), torch.empty_like(source)
-    copying = min(timed(lambda: target.copy_(source), device) for _ in range(repeats))
-    multiplying = min(timed(lambda: torch.mm(a, a, out=product), device) for _ in range(repeats))
-    return Rates(2 * source.nbytes / copying / 1e9, 2 * n**3 / multiplying / 1e9)
+    best = [
+        probe.amount / min(timed(probe.work, device) for _ in range(repeats)) for probe in probes(device, size).values()
+    ]
+    return Rates(best[0] / 1e9, best[1] / 1e9)
 
 
 def facts(device: torch.device) -> Row:

@@ -14,7 +14,7 @@ from torch import nn
 
 from mplib import devices, nets
 from mplib.attachment import sites
-from mplib.benchmark.machine import Rates
+from mplib.benchmark.machine import Rates, probes
 from mplib.benchmark.steps import CLASSES, Setting
 from mplib.benchmark.turns import Row, Work, compared, take_turns
 from mplib.benchmark.variants import Reference
@@ -86,20 +86,23 @@ def shapes(setting: Setting) -> dict[tuple[int, int], int]:
     return dict(Counter((site.channels, cast(int, site.height)) for site in sites(net, setting.image_size)))
 
 
-def time_sites(setting: Setting, measured: Rates, turns: int = 15, budget: float | None = None) -> list[Row]:
-    """Time one site of each shape, forward and backward, beside a convolution block of the same shape.
+def time_sites(setting: Setting, turns: int = 15, budget: float | None = None, size: int | None = None) -> list[Row]:
+    """Time one site of each shape, forward and backward, beside a convolution block of the same shape and the machine.
+
+    The rates of the machine are measured in the same turns, so that a busy moment meets both.
 
     Args:
         setting: the network whose sites are meant, and its batch.
-        measured: rates of the machine, of :func:`mplib.benchmark.machine.rates`.
         turns, budget: of each shape, see :func:`mplib.benchmark.turns.take_turns`.
+        size: of the probes, see :func:`mplib.benchmark.machine.probes`.
 
     Returns:
         A row for each shape: ``channels``, ``height``, ``sites`` (how many), ``milliseconds`` and ``ratio`` (to the
-        block of 3x3 convolution, batch norm and ReLU), ``reference_ratio``, ``ns`` (for each element), the roof, and
-        the ``fraction`` of it that was reached.
+        block of 3x3 convolution, batch norm and ReLU), ``reference_ratio``, ``ns`` (for each element), the rates, the
+        roof, and the ``fraction`` of it that was reached.
     """
     place = devices.resolve(setting.device)
+    machine = probes(place, size)
     rows = []
     for (channels, height), number in shapes(setting).items():
         with private_randomness(place):
@@ -111,10 +114,13 @@ def time_sites(setting: Setting, measured: Rates, turns: int = 15, budget: float
                 "block": _both_ways(block.to(place), x),
                 "site": _both_ways(MetaPerturb().to(place).requires_grad_(False), x, **SITE),
                 "reference": _both_ways(Reference().to(place).requires_grad_(False), x, **SITE),
+                **{name: probe.work for name, probe in machine.items()},
             }
             times = compared(take_turns(works, place, turns, budget))
-        ns = 1e6 * times["site"]["milliseconds"] / x.numel()
-        limit = roof(channels, measured)
+        # From the ratios to the block, and not from the medians: these belong to different moments.
+        seconds = {name: row["ratio"] * times["block"]["milliseconds"] / 1000 for name, row in times.items()}
+        measured = Rates(*(probe.amount / seconds[name] / 1e9 for name, probe in machine.items()))
+        ns, limit = 1e9 * seconds["site"] / x.numel(), roof(channels, measured)
         rows.append(
             {
                 "net": setting.net,

@@ -9,7 +9,7 @@ from typing import Any
 from mplib import devices
 from mplib.benchmark.bars import BUDGET, measure_bars
 from mplib.benchmark.growth import by_channels, by_image_size, by_seeds, by_tasks
-from mplib.benchmark.machine import facts, rates
+from mplib.benchmark.machine import facts
 from mplib.benchmark.official import Checkout
 from mplib.benchmark.parts import time_parts, time_pieces
 from mplib.benchmark.roofline import time_sites
@@ -136,7 +136,7 @@ def _roofline(scope: Scope, _: Checkout | None) -> Iterator[Part]:
         setting = _setting(scope, net)
         yield (
             setting.describe(),
-            lambda s=setting: time_sites(s, rates(devices.resolve(s.device)), **_turns(scope, 20)),  # type: ignore[misc]
+            lambda s=setting: time_sites(s, **_turns(scope, 20)),  # type: ignore[misc]
         )
 
 
