@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PRESET ?= fast
+BENCH ?= --suite bars
 VENV := .venv
 # Idle threads sleep and do not spin, so that a busy machine is not made ten times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NOTEBOOKS = $(wildcard book/*.ipynb)
 
-.PHONY: help install book test unit smoke lint clean
+.PHONY: help install book test unit smoke bench lint clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -36,6 +37,9 @@ smoke: install unit
 	$(BIN)/python -m mpbook run --preset smoke
 	$(BIN)/python -m mpbook compare
 	$(BIN)/python -m mpbook render --preset smoke
+
+bench: install ## measure whether it is fast enough here, in under 8 minutes (BENCH= other words of `mplib bench`)
+	$(BIN)/python -m mplib bench $(BENCH)
 
 lint: install ## style, types, and notebooks without outputs
 	$(BIN)/ruff check .

@@ -88,11 +88,17 @@ def test_a_radius_has_to_be_a_number(eps: str, capsys: pytest.CaptureFixture[str
     assert stopped.value.code == 2 and "--eps" in capsys.readouterr().err
 
 
-def test_bench_prints_ratios_and_writes_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_prints_ratios_and_keeps_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["bench", "--net", "conv4", "--width", "4", "--image-size", "16", "--batch-sizes", "2,4", "--turns", "3"]
-    assert main([*words, "--device", "cpu", "--out", str(tmp_path / "rows.csv")]) == 0
-    assert "perturbed, reference" in capsys.readouterr().out
-    assert list(pd.read_csv(tmp_path / "rows.csv")["batch_size"].unique()) == [2, 4]
+    words += ["--device", "cpu", "--out", str(tmp_path / "rows")]
+    assert main(words) == 0
+    assert "meta-training" in capsys.readouterr().out
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "rows").iterdir()}
+    rows = [json.loads(path.read_text()) for path in kept]
+    assert sorted(row["config"]["batch_size"] for row in rows) == [2, 4]
+    assert all(row["environment"]["device"].startswith("cpu") for row in rows)
+    assert main(words) == 2 and main([*words, "--resume"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
 def test_data_is_listed_and_described(capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,6 +137,9 @@ OUT = ["--out", "{tmp}/out"]
         (["evaluate", "{tmp}/file", "--data", "digits"], "not a whole safetensors file"),
         (["info", "{tmp}/file"], "not a whole safetensors file"),
         (["data", "get", "nothing"], "unknown data set 'nothing'"),
+        (["bench", "--suite", "speed", *OUT], "unknown suite 'speed'"),
+        (["bench", "--turns", "2", "--device", "cpu"], "turns is 2"),
+        (["bench", "--against", "{tmp}"], "expected a checkout of the authors' repository"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_exit_code_2(

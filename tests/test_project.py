@@ -65,7 +65,7 @@ def test_continuous_integration_runs_make_test_and_nothing_else() -> None:
         assert "jobs" in read_yaml(ROOT / ".github" / "workflows" / workflow)
 
 
-@pytest.mark.parametrize("target", ["install", "book", "test", "lint", "clean"])
+@pytest.mark.parametrize("target", ["install", "book", "test", "bench", "lint", "clean"])
 def test_make_has_the_promised_targets(target: str) -> None:
     done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -3,49 +3,77 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from mplib.commands.shared import add_command, numbers, words, write_table
+from mplib.commands.shared import add_command, numbers, output_folder, words
+
+COLUMNS = {
+    "steps": ["variant", "milliseconds", "ms_low", "ms_high", "ratio", "ratio_low", "ratio_high", "kept_mb", "peak_mb"],
+    "parts": ["part", "piece", "milliseconds", "share"],
+    "roofline": ["channels", "height", "sites", "milliseconds", "ratio", "ns", "roof_ns", "bound", "fraction"],
+    "growth": ["grows", "value", "variant", "way", "milliseconds", "ratio", "ms_per_step", "measured_steps"],
+    "bars": ["bar", "measured", "limit", "aim", "verdict", "how"],
+}
+COLUMNS["ideas"] = COLUMNS["steps"]
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
     cost = add_command(
-        commands, "bench", bench, "time a training step with and without the perturbation, as ratios of one run"
+        commands, "bench", bench, "time training steps with and without the perturbation, as ratios of one run"
     )
-    cost.add_argument("--net", type=words, default=["resnet20", "conv4"], help="networks (default: resnet20,conv4)")
+    cost.add_argument(
+        "--suite", default="steps", help="steps, ideas, parts, roofline, growth, bars, or all (default: steps)"
+    )
+    cost.add_argument(
+        "--net",
+        type=words,
+        default=["resnet20", "conv4"],
+        help="networks; all but steps take the first two (default: resnet20,conv4)",
+    )
     cost.add_argument("--batch-sizes", type=numbers, default=[128], help="images a step (default: 128)")
     cost.add_argument("--image-size", type=int, default=32, help="pixels (default: 32)")
     cost.add_argument("--width", type=int, help="channels of conv4 and conv6 (default: theirs)")
     cost.add_argument("--turns", type=int, default=15, help="counted rounds (default: 15)")
+    cost.add_argument(
+        "--budget",
+        type=float,
+        default=7.0,
+        help="minutes for the bars, a quarter of it for each comparison (default: 7)",
+    )
+    cost.add_argument("--against", metavar="PATH", help="checkout of the authors' repository, timed in the same turns")
     cost.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
-    cost.add_argument("--out", help="write the rows to this file as CSV")
+    cost.add_argument("--out", help="folder for the rows, one file for each measurement")
+    cost.add_argument("--resume", action="store_true", help="go on with what is in --out")
 
 
 def bench(given: argparse.Namespace) -> None:
     """``mplib bench``: what the perturbation costs on this machine."""
     import pandas as pd
 
-    from mplib.benchmark import time_steps
+    from mplib import devices
+    from mplib.benchmark.suites import Scope, units
+    from mplib.provenance import environment
+    from mplib.runs import RunStore
 
-    rows = []
-    for net in given.net:
-        for batch_size in given.batch_sizes:
-            rows += time_steps(
-                net,
-                batch_size=batch_size,
-                image_size=given.image_size,
-                width=given.width,
-                turns=given.turns,
-                device=given.device,
-            )
-    print(f"{rows[0]['device']}, torch {rows[0]['torch']}, {given.turns} turns; ratio: median [quartiles]")
-    for row in rows:
-        memory = f"  {row['megabytes']:.0f} MB" if row["megabytes"] else ""
-        print(
-            f"{row['net']:10} batch {row['batch_size']:4}  {row['variant']:20} {row['milliseconds']:8.1f} ms  "
-            f"{row['ratio']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]{memory}"
+    scope = Scope(
+        tuple(given.net), tuple(given.batch_sizes), given.image_size, given.width, given.turns, given.device,
+        given.against, given.budget,
+    )  # fmt: skip
+    place = devices.resolve(given.device)
+    todo = list(units(given.suite, scope))
+    store = RunStore(output_folder(given)) if given.out else None
+    made = environment(place)
+    print(f"{made['device']}, torch {made['torch']}, commit {made['commit']}; low, high: quartiles of the turns")
+    for unit in todo:
+        result = (
+            unit.result(given.device)
+            if store is None
+            else store.load_or_run(unit.config, lambda unit=unit: unit.result(given.device), place)["result"]  # type: ignore[misc]
         )
-    if given.out:
-        write_table(pd.DataFrame(rows), Path(given.out))
+        suite, machine = unit.config["suite"], result["machine"]
+        title = ", ".join(str(unit.config[key]) for key in ("suite", "net", "grows") if unit.config.get(key))
+        print(f"\n{title}: {machine['dtype']}, TF32 {machine['tf32']}, load {machine['load']}")
+        frame = pd.DataFrame(result["rows"])
+        shown = frame[[column for column in COLUMNS[suite] if column in frame and frame[column].notna().any()]]
+        print(shown.to_string(index=False, na_rep="-", float_format=lambda value: f"{value:.3g}"), flush=True)
