@@ -46,7 +46,7 @@ def test_on_a_gpu_all_are_measured(monkeypatch: pytest.MonkeyPatch, ratio: float
     """The GPU's branch with the measuring replaced: which number is held against which limit."""
     for name, value in _fake(ratio, ms).items():
         monkeypatch.setattr(bars, name, value)
-    monkeypatch.setattr(mplib, "train_together", lambda *_, **__: None, raising=False)
+    monkeypatch.setattr(mplib, "train_together", lambda *_, **__: None)
     monkeypatch.setattr(bars.devices, "resolve", lambda device: torch.device("cpu" if device == "cpu" else "cuda"))
     for name in ("meta_training", "training_together"):
         monkeypatch.setattr(bars, name, lambda *_, **__: lambda steps: None)

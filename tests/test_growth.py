@@ -24,7 +24,7 @@ def test_steps_grow_with_channels_and_image_size() -> None:
 def test_runs_grow_with_tasks_and_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = by_tasks(TINY, [1, 2], budget=0.0, first=1)
     assert [(row["value"], row["measured_steps"]) for row in rows] == [(1, 2), (2, 2)]
-    monkeypatch.setattr(mplib, "train_together", lambda *_, **__: None, raising=False)
+    monkeypatch.setattr(mplib, "train_together", lambda *_, **__: None)
     rows = by_seeds(TINY, [1], budget=0.0, first=1)
     assert [row["way"] for row in rows] == ["one after another", "together"]
     assert all(row["extrapolated"] and row["ms_per_step"] > 0 for row in rows)

@@ -62,21 +62,14 @@ def test_runs_go_through_the_public_calls(monkeypatch: pytest.MonkeyPatch) -> No
 def test_they_run() -> None:
     meta_training(TINY, 2)(2)
     training(TINY, 1)(2)
+    training_together(TINY, 2)(2)
 
 
-def test_training_together_is_used_where_it_exists(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(mplib, "train_together", raising=False)
-    assert training_together(TINY, 2) is None
+def test_training_together_is_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, list[int], int]] = []
-    monkeypatch.setattr(
-        mplib,
-        "train_together",
-        lambda nets, data, seeds, steps, **_: calls.append((len(nets), seeds, steps)),
-        raising=False,
-    )
-    run = training_together(TINY, 2)
-    assert run is not None
-    run(9)
+    fake = lambda nets, data, seeds, steps, **_: calls.append((len(nets), seeds, steps))  # noqa: E731
+    monkeypatch.setattr(mplib, "train_together", fake)
+    training_together(TINY, 2)(9)
     assert calls == [(2, [0, 1], 9)]
 
 
