@@ -40,10 +40,11 @@ METHODS = {name: regularizers.find(name).text for name in ("none", "untrained", 
 FITTED = 256
 """Training images, at most, that are answered again at the end, and that moments are measured on."""
 
-_UNSAID = ("options", "label_noise", "tuning")
-
 POINTS = 20
 """Points of the history that a row keeps."""
+
+# A row says these only where they are used, so that rows from before there was such a thing keep their meaning.
+_UNSAID = ("options", "label_noise", "tuning")
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,6 @@ class _Bench:
         said = {**asdict(transfer), "options": method.resolve(transfer.options)}
         config: dict[str, Any] = {
             "experiment": "transfer",
-            # What is not used is not said, so that rows from before there was such a thing keep their meaning.
             **{name: value for name, value in said.items() if value or name not in _UNSAID},
             "data": self.data.name,
             "image_size": self.data.image_size,

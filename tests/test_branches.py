@@ -19,11 +19,10 @@ def test_each_block_has_a_branch(name: str, count: int, end: str) -> None:
 
 
 def test_branches_of_networks_that_are_not_ours() -> None:
-    from torchvision.models import mobilenet_v2, resnet18
-
-    found = branches(resnet18(num_classes=2), 64)
+    models = pytest.importorskip("torchvision.models")
+    found = branches(models.resnet18(num_classes=2), 64)
     assert len(found) == 8 and all(place.endswith("bn2") for place in found)
-    assert len(branches(mobilenet_v2(num_classes=2), 64)) == 10
+    assert len(branches(models.mobilenet_v2(num_classes=2), 64)) == 10
 
 
 class Outside(nn.Module):
