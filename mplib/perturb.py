@@ -82,7 +82,7 @@ def noise_location(x: Tensor, weights: Weights) -> Tensor:
 
 
 def expected_softplus(alpha: Tensor) -> Tensor:
-    r"""The mean of the noise, in closed form up to rounding: Gauss-Hermite quadrature with nine nodes.
+    r"""The mean of the noise, by Gauss-Hermite quadrature with five nodes.
 
     .. math:: \mathbb E\, z = \mathbb E_{\varepsilon \sim \mathcal N(0, 1)} \mathrm{softplus}(\alpha + \varepsilon)
         \approx \textstyle\sum_n w_n\, \mathrm{softplus}(\alpha + t_n)
@@ -91,13 +91,13 @@ def expected_softplus(alpha: Tensor) -> Tensor:
         alpha: any shape.
 
     Returns:
-        Numbers of the same shape, within 4e-7 of the integral.
+        Numbers of the same shape, within 5e-5 of the integral, and within a part in 10,000.
 
     Example:
-        >>> round(expected_softplus(torch.tensor(0.0)).item(), 4)   # softplus(0) itself is 0.6931
-        0.8061
+        >>> round(expected_softplus(torch.tensor(0.0)).item(), 3)   # softplus(0) itself is 0.693
+        0.806
     """
-    nodes, weights = np.polynomial.hermite_e.hermegauss(9)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(5)
     total = torch.zeros_like(alpha)
     for node, weight in zip(nodes.tolist(), (weights / weights.sum()).tolist(), strict=True):
         total = total + weight * F.softplus(alpha + node)
