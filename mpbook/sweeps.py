@@ -195,7 +195,7 @@ def _outcome(notebook: nbformat.NotebookNode) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for cell in notebooks.code_cells(notebook):
         for output in cell["outputs"]:
-            found |= output.get("data", {}).get(OUTCOME, {})
+            found |= output.get("metadata", {}).get(OUTCOME, {})
     return found
 
 

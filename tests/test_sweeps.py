@@ -43,8 +43,9 @@ def pretend(job: Job) -> Attempt:
     notebook = notebooks.read(Path(job.root) / "book" / "one.ipynb")
     for count, cell in enumerate(notebooks.code_cells(notebook), 1):
         cell["execution_count"] = count
-    data = {"text/plain": "", OUTCOME: {"double": 2 * job.parameters["steps"], "device": "made"}}
-    notebook["cells"][-1]["outputs"] = [nbformat.v4.new_output("display_data", data)]
+    metadata = {OUTCOME: {"double": 2 * job.parameters["steps"], "device": "made"}}
+    output = nbformat.v4.new_output("display_data", {"text/plain": ""}, metadata=metadata)
+    notebook["cells"][-1]["outputs"] = [output]
     environment = {"source": job.source, "device": "cpu", "threads": job.threads}
     return Attempt([], nbformat.writes(notebook), "", 0.1, environment)
 
