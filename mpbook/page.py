@@ -29,8 +29,8 @@ MEANING = {
     "full": ("tip", "Full preset: paper scale, on one GPU."),
 }
 MISSING = "–"
-OUTCOME = "application/vnd.mpbook.outcome+json"
-"""The type of output that holds a chapter's numbers in the executed notebook."""
+OUTCOME = "mpbook_outcome"
+"""The metadata of an output that hold a chapter's numbers in the executed notebook."""
 SCRATCH = "MPBOOK_SCRATCH"
 """The environment variable that gives a run a scratch folder of its own, so that a sweep's runs do not meet."""
 
@@ -200,8 +200,8 @@ class Outcome(Shown):
         super().__init__(shown.page, shown.plain)
         self.values = dict(values)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return {OUTCOME: self.values}
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {}, {OUTCOME: self.values}  # as metadata: a type of output of our own would be unknown to the renderer
 
 
 def outcome(**values: Any) -> Outcome:

@@ -20,7 +20,8 @@ here. The same command again makes what is missing and tries again what failed. 
 a row for each (mplib runs list FOLDER/runs), failures with their tracebacks, and table.csv.
 
 --seeds 5 gives a chapter that declares 'seeds: list[int]' one seed a run, [0] to [4] (and 'seed: int' 0 to 4). A
-chapter's own 'jobs' is 1 unless it is swept: the runs of a sweep are what goes side by side.
+chapter's own 'jobs' is 1 unless it is swept: the runs of a sweep are what goes side by side. On one GPU leave --jobs
+at 1, since each kernel holds memory of its own there.
 
 On several machines: 'dask scheduler' on one, 'dask worker tcp://HOST:8786 --nthreads 1' on each, with the same
 checkout at the same path; with Slurm, dask-jobqueue starts the workers."""

@@ -97,7 +97,9 @@ def sweep(
     for count, (job, attempt) in enumerate(ended, 1):
         key = run_key(_config(job), method)
         settings = " ".join(f"{name}={job.parameters[name]}" for name in varying)
-        if attempt.problems:
+        if attempt.problems and shelf.has(key):
+            say(f"[{count}/{len(waiting)}] {key} {settings}: failed here, but another sweep has made it")
+        elif attempt.problems:
             failures[key] = f"{settings}: {attempt.problems[0]}"
             shelf.put_failure(key, job, attempt)
             say(f"[{count}/{len(waiting)}] {key} {settings}: FAILED, {attempt.problems[0]}")
@@ -193,7 +195,7 @@ def _outcome(notebook: nbformat.NotebookNode) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for cell in notebooks.code_cells(notebook):
         for output in cell["outputs"]:
-            found |= output.get("data", {}).get(OUTCOME, {})
+            found |= output.get("metadata", {}).get(OUTCOME, {})
     return found
 
 

@@ -98,7 +98,8 @@ def test_a_table_has_rows() -> None:
 
 def test_an_outcome_is_a_table_for_people_and_data_for_a_sweep() -> None:
     made = page.outcome(accuracy=np.float32(0.5), n=np.int64(3), lost=float("nan"), none=None, method="phi", quick=True)
-    data = made._repr_mimebundle_()[page.OUTCOME]
+    _, metadata = made._repr_mimebundle_()
+    data = metadata[page.OUTCOME]
     assert data == {"accuracy": 0.5, "n": 3, "lost": None, "none": None, "method": "phi", "quick": True}
     assert json.loads(json.dumps(data)) == data
     assert "accuracy  0.500" in repr(made) and "lost      –" in repr(made)

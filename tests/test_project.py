@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
+import shlex
 import subprocess
 import tomllib
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mpbook import notebooks, presets, references
+from mpbook import grids, notebooks, presets, references, sweep_command
 from mpbook.layout import Book, read_yaml
 from mplib.errors import MplibError
 
@@ -108,3 +110,21 @@ def test_every_page_of_the_book_is_in_the_table_of_contents() -> None:
 def test_the_chapters_keep_their_defaults_in_one_place() -> None:
     """The defaults in the chapters are those of the fast preset: two lists of them would drift apart."""
     assert not any(presets.load(Book(ROOT), "fast").values())
+
+
+def test_the_sweeps_that_chapters_print_are_accepted() -> None:
+    book = Book(ROOT)
+    parser = argparse.ArgumentParser()
+    sweep_command.add(parser.add_subparsers())
+    printed = []
+    for name in book.chapters:
+        text = "\n".join(cell["source"] for cell in notebooks.read(book.source(name))["cells"])
+        printed += re.findall(r"^mplib (sweep .*)$", text.replace("\\\n", " "), re.MULTILINE)
+    for line in printed:
+        given = parser.parse_args(shlex.split(line, comments=True))
+        declared = notebooks.declared(book.source(given.chapter))
+        grid = grids.read_grid(declared, given.texts)
+        if given.seeds:
+            grid = grids.add_seeds(grid, declared, given.seeds)
+        assert len(grids.combinations(grid)) > 1, line
+    assert len(printed) >= 3

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -64,6 +67,19 @@ def test_verify_has_status_1_for_a_store_that_is_not_sound(folder: Path, capsys:
     assert main(["runs", "verify", str(folder)]) == 1
     out = capsys.readouterr().out
     assert "damaged    a.json: " in out and "6 rows" in out.splitlines()[0]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(folder: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "mplib", "runs", "list", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()  # as `| head` does
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,9 @@ def pretend(job: Job) -> Attempt:
     notebook = notebooks.read(Path(job.root) / "book" / "one.ipynb")
     for count, cell in enumerate(notebooks.code_cells(notebook), 1):
         cell["execution_count"] = count
-    data = {"text/plain": "", OUTCOME: {"double": 2 * job.parameters["steps"], "device": "made"}}
-    notebook["cells"][-1]["outputs"] = [nbformat.v4.new_output("display_data", data)]
+    metadata = {OUTCOME: {"double": 2 * job.parameters["steps"], "device": "made"}}
+    output = nbformat.v4.new_output("display_data", {"text/plain": ""}, metadata=metadata)
+    notebook["cells"][-1]["outputs"] = [output]
     environment = {"source": job.source, "device": "cpu", "threads": job.threads}
     return Attempt([], nbformat.writes(notebook), "", 0.1, environment)
 
@@ -146,6 +147,22 @@ def test_two_sweeps_at_once_give_each_run_one_row(book: Book, tmp_path: Path, mo
     for row in first.rows:
         notebook = (tmp_path / "out" / "notebooks" / f"{row['key']}.ipynb").read_text()
         assert row["result"]["device"] in notebook
+
+
+def test_what_failed_here_and_was_made_elsewhere_is_no_failure(
+    book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def attempt(job: Job) -> Attempt:
+        monkeypatch.setattr(engines, "attempt", pretend)
+        sweeps.sweep(book, "one", runs(1), tmp_path / "out")  # another sweep, which ends first
+        return Attempt(["out of memory"])
+
+    monkeypatch.setattr(engines, "attempt", attempt)
+    said: list[str] = []
+    result = sweeps.sweep(book, "one", runs(1), tmp_path / "out", say=said.append)
+    assert len(result.rows) == 1 and result.failures == {}
+    assert "failed here, but another sweep has made it" in said[-1]
+    assert not (tmp_path / "out" / "failures").exists()
 
 
 def test_a_name_that_is_used_twice_is_told_apart(tiny: Tiny, made: list[int], tmp_path: Path) -> None:
