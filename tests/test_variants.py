@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from mplib import MetaPerturb, evaluate
 from mplib.perturb import noise_location, perturb, scale
 from mplib.regularizers import Expected, noise_only, scale_only, shuffled
-from mplib.regularizers.variants import MEAN_SOFTPLUS, expected_softplus
+from mplib.regularizers.variants import MEAN_SOFTPLUS, wider_softplus
 from tests.toys import flat, toy_net, toy_split
 
 X = torch.randn(16, 6, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -34,7 +34,7 @@ def test_the_mean_of_the_softplus_by_quadrature() -> None:
 
     alpha = np.linspace(-8, 8, 161)
     assert mean(np.zeros(1))[0] == pytest.approx(MEAN_SOFTPLUS, abs=1e-6)
-    ours = expected_softplus(torch.tensor(alpha)).numpy()
+    ours = wider_softplus(torch.tensor(alpha)).numpy()
     assert np.abs(ours - mean(alpha)).max() < 0.011
 
 
@@ -50,7 +50,7 @@ def test_deterministic_is_the_mean_over_draws() -> None:
 def test_deterministic_is_its_equation(strength: float) -> None:
     phi = loud_phi()
     stats = phi.statistics(X)
-    factor = scale(stats, phi.weights.head, *SIZES)[:, None, None] * expected_softplus(noise_location(X, phi.weights))
+    factor = scale(stats, phi.weights.head, *SIZES)[:, None, None] * wider_softplus(noise_location(X, phi.weights))
     expected = perturb(X, factor, strength, clip=1.5)
     for given in (None, stats):
         out, _ = Expected(phi).visit(X, *SIZES, given, strength=strength, clip=1.5)
