@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (learning, comparison, scoring, attacking, records, timing, datasets, about):
         module.add(commands)
-    for entry in sorted(entry_points(group=COMMANDS)):
+    # By name: a package that is installed twice declares its commands twice.
+    for entry in {entry.name: entry for entry in sorted(entry_points(group=COMMANDS))}.values():
         entry.load().add(commands)
     return parser

@@ -21,7 +21,7 @@ from mplib.meta import frozen_batch_norm
 from mplib.perturb import MetaPerturb
 from mplib.regularizers import matched_noise
 from mplib.seeding import private_randomness
-from mplib.training import Objective, adam, cross_entropy, frozen_perturbation, own_parameters, training_step
+from mplib.steps import Objective, adam, cross_entropy, frozen_perturbation, own_parameters, training_step
 
 if TYPE_CHECKING:
     from mplib.benchmark.official import Checkout
