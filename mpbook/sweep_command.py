@@ -12,7 +12,7 @@ HELP = "run a chapter with every combination of some parameters, and make a tabl
 EPILOGUE = """\
 examples:
   mplib sweep noise -p steps=100,300 --seeds 5 --jobs 2        10 runs, two at a time
-  mplib sweep architectures -p nets=[conv4],[vgg9] --preset smoke
+  mplib sweep architectures -p 'nets=["conv4"],["vgg9"]' --preset smoke
   mplib sweep noise -p steps=100,300 --seeds 5 --scheduler tcp://host:8786
 
 Each run is a notebook executed by papermill in a process of its own, with the parameters of --preset and those given

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,15 @@ from tests.toys import flat
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 SMALL = ["meta-train", "--data", "digits", "--tasks", "4", "--net", "conv4", "--image-size", "16", "--width", "2",
          "--batch-size", "16", "--device", "cpu", "--quiet"]  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _as_many_threads_as_a_rank() -> Iterator[None]:
+    """Another number of threads adds up in another order, and sixty steps of training make much of the difference."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def started(ranks: int, words: list[str]) -> subprocess.Popen[str]:
