@@ -56,7 +56,7 @@ class Transfer:
         net: a name of :func:`mplib.nets.names`.
         width: channels of conv4 and conv6; their default if None.
         per_class: training images of each class, drawn by the seed; all of them if None.
-        steps, batch_size: the budget, see :class:`mplib.training.Recipe`.
+        steps, batch_size: the budget, see :class:`mplib.recipe.Recipe`.
         clip: upper bound of perturbed maps; none if None.
         samples: Monte-Carlo samples of the final test.
         seed: of the training images, the initial network, the batches and the noise.

@@ -15,7 +15,7 @@ from mplib.data import Split
 from mplib.errors import MplibError
 from mplib.perturb import MetaPerturb, noise_location, perturb, scale_features, standard_normal
 from mplib.seeding import private_randomness
-from mplib.training import frozen_perturbation
+from mplib.steps import frozen_perturbation
 
 PARTS = (
     "batch",

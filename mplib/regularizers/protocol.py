@@ -69,7 +69,7 @@ class Method:
         perturbation: makes what is attached to the network: one module for all sites, an ``nn.ModuleList`` with one
             for each (see :class:`mplib.attachment.SiteFunction`), or None.
         objective: makes what a step minimises from the settings.
-        recipe: overrides of the training recipe from the settings, see :class:`mplib.training.Recipe`.
+        recipe: overrides of the training recipe from the settings, see :class:`mplib.recipe.Recipe`.
         places: finds other places than the sites: names of modules whose outputs are perturbed.
         ramp: whether the strength rises over the first 40 % of the run as that of phi does; else it is 1 throughout.
         uses: ``"phi"`` where the result depends on the meta-trained phi, ``"moments"`` where on its measured moments.
