@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mplib import nets
+from mplib import fused, nets
 from mplib.attachment import attach, batch_statistics
 from mplib.batches import Batch, Batches
 from mplib.capture import Lane, Step
@@ -99,7 +99,7 @@ class Learner:
         """Loss and accuracy, and the gradient of the loss with respect to phi."""
         chosen = self._settings
         with frozen_batch_norm(self.network), batch_statistics(self.network, update=chosen.update_statistics):
-            with forward_precision(images.device, chosen.precision):
+            with forward_precision(images.device, chosen.precision), fused.first_order():
                 logits = self.network(images)
                 loss = F.cross_entropy(logits, labels)
             gradients = torch.autograd.grad(loss, self._phi)

@@ -312,7 +312,7 @@ class MetaPerturb(nn.Module):
         constants = [part for part in (*(stats or ()), strength, eps) if isinstance(part, Tensor)]
         if fused.supports(x, weights) and not any(part.requires_grad for part in constants):
             _check_noise(x, eps)
-            return fused.perturb_frozen(x, weights, channel_ratio, spatial_ratio, stats, strength, clip, eps, generator)
+            return fused.perturb(x, weights, channel_ratio, spatial_ratio, stats, strength, clip, eps, generator)
         if stats is None:
             stats = self.statistics(x)
         factor = self.factor(x, channel_ratio, spatial_ratio, stats, eps, generator)

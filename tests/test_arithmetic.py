@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mplib import fused
-from tests.test_frozen import frozen_phi
+from tests.test_function import frozen_phi
 
 pytestmark = pytest.mark.skipif(not fused.available(), reason="numba is not installed")
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mplib import MetaPerturb, fused
 from tests.kernels_on import DEVICE, REASON
-from tests.test_frozen import draw, frozen_phi
+from tests.test_function import draw, frozen_phi
 from tests.test_perturb import AUTHORS_NAMES, GOLDEN
 
 pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON)

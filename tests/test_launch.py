@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mplib import fused
-from tests.test_frozen import draw, frozen_phi
+from tests.test_function import draw, frozen_phi
 
 pytestmark = pytest.mark.skipif(not fused.available(), reason="numba is not installed")
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mplib import MetaPerturb, MplibError, meta_train, nets
+from mplib import MetaPerturb, MplibError, fused, meta_train, nets
 from mplib.attachment import attach, batch_statistics
 from mplib.batches import Batches
 from mplib.checkpoints import read_state
@@ -46,7 +46,7 @@ def test_equals_algorithm_1_written_out() -> None:
             optimiser.step()
             images, labels = Batches(task.valid, 16, derive(5, "valid", number))[step]
             torch.manual_seed(derive(5, "phi noise", number, step))
-            with frozen_batch_norm(net), batch_statistics(net):
+            with frozen_batch_norm(net), batch_statistics(net), fused.first_order():
                 loss = F.cross_entropy(net(images), labels)
             for sum_, gradient in zip(total, torch.autograd.grad(loss, list(phi.parameters())), strict=True):
                 sum_ += gradient / len(TASKS)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mplib import devices, nets
+from mplib import devices, fused, nets
 from mplib.attachment import attach, batch_statistics, sites
 from mplib.benchmark.ideas import Grouped, Recomputed, Reference, StoredNoise
 from mplib.benchmark.memory import kept_bytes, peak_bytes
@@ -121,7 +121,7 @@ class JointStep(Step):
 
     def loss(self) -> Tensor:
         """The loss that phi is differentiated for: batch norms as in eval mode, sites with batch statistics."""
-        with frozen_batch_norm(self.net), batch_statistics(self.net):
+        with frozen_batch_norm(self.net), batch_statistics(self.net), fused.first_order():
             return F.cross_entropy(self.net(self.images), self.labels)
 
 

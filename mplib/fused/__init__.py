@@ -1,4 +1,4 @@
-"""The same function as :mod:`mplib.perturb`, faster, for a frozen phi: compiled by Numba on a CPU, by Triton on a GPU.
+"""The same function as :mod:`mplib.perturb`, faster: compiled by Numba on a CPU, by Triton on a GPU.
 
 The plain version walks over the feature map some sixty times (six convolutions, a normal draw, softplus, products, and
 all of it backwards) and is bound by memory. There are two fused versions because the two machines want opposite things.
@@ -7,7 +7,9 @@ writes the result once. A GPU has thousands of threads and no cache that holds t
 small tiles, and walks over it as often as there is a mean over all of it to wait for. Each has a draw of its own, so
 the same seed gives other noise on another device; with the noise given they agree.
 
-Nobody has to ask for them: :class:`mplib.MetaPerturb` comes here whenever :func:`supports` says so.
+Nobody has to ask for them: :class:`mplib.MetaPerturb` comes here whenever :func:`supports` says so. That is for a
+frozen phi. A phi that learns takes the plain version, of which gradients of gradients can be taken as well; where one
+gradient is enough, as in meta-training, :func:`first_order` says so, and a CPU takes the compiled one.
 
 The first use compiles, for some ten seconds; later ones, in any process, take half a second, since the result is cached
 (Numba: beside these files, or in ``NUMBA_CACHE_DIR``; Triton: in ``~/.triton``, or in ``TRITON_CACHE_DIR``). So nothing
@@ -24,7 +26,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-_switch = {"on": True}
+_switch = {"on": True, "first order": False}
 
 
 @cache
@@ -38,7 +40,7 @@ def available(device: str = "cpu") -> bool:
 
 
 def supports(x: Tensor, weights: Sequence[Tensor]) -> bool:
-    """Whether :func:`perturb_frozen` can do it: no gradients for phi, eager, and a map of a kind that it knows.
+    """Whether :func:`perturb` can do it: phi frozen (or see :func:`first_order`), eager, a map of a kind that it knows.
 
     On a CPU that is contiguous float32, on a GPU float32, bfloat16 or float16 in any layout.
 
@@ -52,11 +54,15 @@ def supports(x: Tensor, weights: Sequence[Tensor]) -> bool:
         and x.numel() > 0
         and all(part.device == x.device for part in weights)
         and (_suits_cuda if x.is_cuda else _suits_cpu)(x, weights)
-        and not (torch.is_grad_enabled() and any(part.requires_grad for part in weights))
+        and (not _learns(weights) or (_switch["first order"] and not x.is_cuda))
         and not torch._C._are_functorch_transforms_active()
         and not torch.compiler.is_compiling()
         and available(x.device.type)
     )
+
+
+def _learns(weights: Sequence[Tensor]) -> bool:
+    return torch.is_grad_enabled() and any(part.requires_grad for part in weights)
 
 
 def _suits_cpu(x: Tensor, weights: Sequence[Tensor]) -> bool:
@@ -68,7 +74,7 @@ def _suits_cuda(x: Tensor, weights: Sequence[Tensor]) -> bool:
     return all(part.dtype in types for part in (x, *weights)) and x[0].numel() < 2**31
 
 
-def perturb_frozen(
+def perturb(
     x: Tensor,
     weights: Sequence[Tensor],
     channel_ratio: float,
@@ -79,7 +85,7 @@ def perturb_frozen(
     eps: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Perturb a feature map by a frozen phi, as :meth:`mplib.MetaPerturb.forward` does; differentiable in x, once.
+    """Perturb a feature map as :meth:`mplib.MetaPerturb.forward` does; differentiable once, in x, on a CPU in phi too.
 
     Args:
         x: feature map, (B, C, H, W), for which :func:`supports` holds.
@@ -99,16 +105,29 @@ def perturb_frozen(
     if x.is_cuda:
         from mplib.fused.cuda.differentiable import perturb_frozen as compiled
     else:
-        from mplib.fused.cpu.frozen import perturb_frozen as compiled
+        from mplib.fused.cpu.function import perturb as compiled
     return compiled(x, weights, channel_ratio, spatial_ratio, stats, strength, clip, eps, generator)
 
 
 @contextmanager
 def plain_only() -> Iterator[None]:
     """Inside this context everything takes the plain version, as tests and benchmarks that compare the two need it."""
-    before = _switch["on"]
-    _switch["on"] = False
+    with _switched("on", False):
+        yield
+
+
+@contextmanager
+def first_order() -> Iterator[None]:
+    """Inside this context nobody takes gradients of gradients, so that a phi that learns may be compiled, on a CPU."""
+    with _switched("first order", True):
+        yield
+
+
+@contextmanager
+def _switched(name: str, value: bool) -> Iterator[None]:
+    before = _switch[name]
+    _switch[name] = value
     try:
         yield
     finally:
-        _switch["on"] = before
+        _switch[name] = before

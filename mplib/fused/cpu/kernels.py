@@ -1,4 +1,4 @@
-"""Kernels of the fused perturbation on a CPU, phi frozen: all that happens to one sample while it lies in the cache.
+"""Kernels of the fused perturbation on a CPU: all that happens to one sample while it lies in the cache.
 
 How it lies there: a channel is a *plane* of rows of `pitch` = W + 1 values whose first row and first column are zero,
 so the padding right of a row is the padding left of the next, and the padding below a plane is the first row of the
@@ -105,6 +105,26 @@ def total(x: Floats) -> Any:
     return result
 
 
+@jit
+def correlate(dk: Floats, out: Floats, plane: Floats, pitch: int, factor: Any) -> None:
+    """Add to dk the gradient of the nine weights, times a factor, where `out` is that of what the stencil gave."""
+    middle, bottom = plane[pitch:], plane[2 * pitch :]
+    d0 = d1 = d2 = d3 = d4 = d5 = d6 = d7 = d8 = ZERO
+    for j in range(out.size):
+        v = out[j]
+        d0 += v * plane[j]
+        d1 += v * plane[j + 1]
+        d2 += v * plane[j + 2]
+        d3 += v * middle[j]
+        d4 += v * middle[j + 1]
+        d5 += v * middle[j + 2]
+        d6 += v * bottom[j]
+        d7 += v * bottom[j + 1]
+        d8 += v * bottom[j + 2]
+    for t, d in enumerate((d0, d1, d2, d3, d4, d5, d6, d7, d8)):
+        dk[t] += factor * d
+
+
 # One sample. w: the weights in the order w_1, v_1, w_2, v_2, K, f, then strength and clip. shape: (C, H, W).
 
 
@@ -131,19 +151,20 @@ def features(x: Floats, u: Floats, w: Floats, mask: Floats, scratch: Floats, sha
 
 @jit
 def first_layer(
-    x: Floats, w: Floats, mask: Floats, xs: Floats, hs: Floats, mean: Floats, term: Floats, shape: Any
+    x: Floats, w: Floats, mask: Floats, xs: Floats, hs: Floats, x_sum: Floats, h_sum: Floats, term: Floats, shape: Any
 ) -> None:
-    """xs: x in planes; hs: relu(ChEq_1(x)) in planes; term: v_2 * mean of hs, which all channels of ChEq_2 share."""
+    """xs: x in planes; hs: relu(ChEq_1(x)) in planes; their sums over channels, each in a plane; term: v_2 * mean of
+    hs, which all channels of ChEq_2 share."""
     C, H, W = shape
     pitch, start, n, stride, _ = geometry(C, H, W)
     share = ONE / f32(C)
-    mean[:] = ZERO
+    x_sum[:] = ZERO
     for c in range(C):
         plane = xs[c * stride :]
         copy_rows(plane, start, pitch, x, c * H * W, W, H, W)
-        add(mean[start : start + n], plane[start:])
-    stencil(term, mean, kernel(w, 9, 1, share), pitch)
-    mean[:] = ZERO
+        add(x_sum[start : start + n], plane[start:])
+    stencil(term, x_sum, kernel(w, 9, 1, share), pitch)
+    h_sum[:] = ZERO
     k = kernel(w, 0, 1, ONE)
     for c in range(C):
         plane = xs[c * stride :]
@@ -151,8 +172,8 @@ def first_layer(
         h = hs[c * stride + start : c * stride + start + n]
         for j in range(n):
             h[j] = mask[j] * max(at(plane, middle, bottom, j, k) + term[j], ZERO)
-        add(mean[start : start + n], h)
-    stencil(term, mean, kernel(w, 27, 1, share), pitch)
+        add(h_sum[start : start + n], h)
+    stencil(term, h_sum, kernel(w, 27, 1, share), pitch)
 
 
 @jit
@@ -180,9 +201,11 @@ def second_layer(
 
 @jit
 def split(scratch: Floats, count: int, size: int, n: int, pitch: int) -> Any:
-    """What comes after `count` samples: a plane for a mean, n positions, and the rest."""
-    start, one = count * size, n + 2 * pitch + 2
-    return scratch[start : start + one], scratch[start + one : start + one + n], scratch[start + one + n :]
+    """What comes after `count` samples: four planes, n positions, and the rest."""
+    one, start = n + 2 * pitch + 2, count * size
+    planes = scratch[start : start + 4 * one]
+    term, rest = scratch[start + 4 * one : start + 4 * one + n], scratch[start + 4 * one + n :]
+    return planes[:one], planes[one : 2 * one], planes[2 * one : 3 * one], planes[3 * one :], term, rest
 
 
 @jit
@@ -194,8 +217,8 @@ def forward(
     C, H, W = shape
     pitch, start, n, stride, size = geometry(C, H, W)
     xs, hs = scratch[:size], scratch[size : 2 * size]
-    mean, term, rest = split(scratch, 2, size, n, pitch)
-    first_layer(x, w, mask, xs, hs, mean, term, shape)
+    x_sum, h_sum, _, _, term, rest = split(scratch, 2, size, n, pitch)
+    first_layer(x, w, mask, xs, hs, x_sum, h_sum, term, shape)
     strength, clip = w[82], w[83]
     for c0 in range(0, C, block):
         a, spare = rest[: min(C - c0, block) * n], rest[block * n : 2 * block * n]
@@ -215,18 +238,18 @@ def forward(
 
 @jit
 def backward(
-    x: Floats, g: Floats, dx: Floats, s: Floats, ds: Floats, eps: Floats, draw: Any, w: Floats, mask: Floats,
-    scratch: Floats, shape: Any, block: int,
+    x: Floats, g: Floats, dx: Floats, s: Floats, ds: Floats, dw: Floats, eps: Floats, draw: Any, w: Floats,
+    mask: Floats, scratch: Floats, shape: Any, block: int,
 ) -> None:  # fmt: skip
-    """dx without what comes through s, and ds = dL/ds of this sample."""
+    """dx without what comes through s; ds = dL/ds; and dw = dL/dw of w_1, v_1, w_2, v_2, unless it is empty."""
     C, H, W = shape
     pitch, start, n, stride, size = geometry(C, H, W)
     xs, hs, das = scratch[:size], scratch[size : 2 * size], scratch[2 * size : 3 * size]
-    mean, term, rest = split(scratch, 3, size, n, pitch)
-    first_layer(x, w, mask, xs, hs, mean, term, shape)
+    x_sum, h_sum, d_sum, again, term, rest = split(scratch, 3, size, n, pitch)
+    first_layer(x, w, mask, xs, hs, x_sum, h_sum, term, shape)
     strength, clip, share = w[82], w[83], ONE / f32(C)
-    mean[:] = ZERO
-    sums = mean[start : start + n]
+    d_sum[:] = ZERO
+    sums = d_sum[start : start + n]
     for c0 in range(0, C, block):
         many, spare = rest[: min(C - c0, block) * n], rest[block * n : 2 * block * n]
         second_layer(many, spare, hs, term, eps, draw, w, c0, shape)
@@ -248,8 +271,12 @@ def backward(
                 inner[j] = gj * factor  # x has served
             ds[c] = strength * total(a)
             add(sums, da)
-    stencil(term, mean, kernel(w, 35, -1, share), pitch)
-    mean[:] = ZERO
+            if dw.size:
+                correlate(dw[18:27], da, hs[c * stride :], pitch, ONE)
+    if dw.size:
+        correlate(dw[27:36], sums, h_sum, pitch, share)
+    stencil(term, d_sum, kernel(w, 35, -1, share), pitch)
+    d_sum[:] = ZERO
     k = kernel(w, 26, -1, ONE)
     for c in range(C):
         plane = das[c * stride :]
@@ -259,7 +286,12 @@ def backward(
             v = at(plane, middle, bottom, j, k) + term[j]
             h[j] = v if h[j] > ZERO else ZERO
         add(sums, h)
-    stencil(term, mean, kernel(w, 17, -1, share), pitch)
+        if dw.size:
+            copy_rows(again, start, pitch, x, c * H * W, W, H, W)  # what lay in xs is gone
+            correlate(dw[0:9], h, again, pitch, ONE)
+    if dw.size:
+        correlate(dw[9:18], sums, x_sum, pitch, share)
+    stencil(term, d_sum, kernel(w, 17, -1, share), pitch)
     k = kernel(w, 8, -1, ONE)
     out = rest[:n]  # not in place: what is no pixel in xs has to stay zero
     for c in range(C):
@@ -272,8 +304,10 @@ def backward(
 
 
 @jit
-def backward_features(x: Floats, dx: Floats, du: Floats, w: Floats, mask: Floats, scratch: Floats, shape: Any) -> None:
-    """Add to dx what comes through the features u."""
+def backward_features(
+    x: Floats, dx: Floats, du: Floats, dw: Floats, w: Floats, mask: Floats, scratch: Floats, shape: Any
+) -> None:
+    """Add to dx what comes through the features u; dw = dL/dw of K, unless it is empty."""
     C, H, W = shape
     pitch, start, n, _, size = geometry(1, H, W)
     plane, active, out = scratch[:size], scratch[size : 2 * size], scratch[2 * size : 2 * size + n]
@@ -288,6 +322,8 @@ def backward_features(x: Floats, dx: Floats, du: Floats, w: Floats, mask: Floats
             for j in range(n):
                 v = d * mask[j]
                 inner[j] = v if at(plane, middle, bottom, j, k) > ZERO else ZERO
+            if dw.size:
+                correlate(dw[36 + 9 * q : 45 + 9 * q], inner, plane, pitch, ONE)
             k = kernel(w, 44 + 9 * q, -1, ONE)
             for j in range(n):
                 out[j] += at(active, active_middle, active_bottom, j, k)
@@ -300,6 +336,7 @@ def backward_features(x: Floats, dx: Floats, du: Floats, w: Floats, mask: Floats
 JOB = (
     "samples taken", "threads arrived", "kind", "B", "C", "H", "W", "block", "key", "offset", "x", "y", "g",
     "eps", "size of eps", "s", "per map", "w", "mask", "size of mask", "scratch", "scratch per thread",
+    "dw", "size of dw",
 )  # fmt: skip
 FEATURES, FORWARD, BACKWARD, BACKWARD_FEATURES = range(4)
 
@@ -335,7 +372,7 @@ def work(job: Any) -> None:
     m, shape = C * H * W, (C, H, W)
     x, y, g, eps = array(job[10], B * m), array(job[11], B * m), array(job[12], B * m), array(job[13], job[14])
     s, per_map = array(job[15], C), array(job[16], 4 * B * C)
-    w, mask = array(job[17], 84), array(job[18], job[19])
+    w, mask, dws = array(job[17], 84), array(job[18], job[19]), array(job[22], job[23])
     scratch = array(job[20] + 4 * job[21] * take(job, 1), job[21])
     scratch[:] = ZERO
     while True:
@@ -345,14 +382,15 @@ def work(job: Any) -> None:
         a, b, draw = i * m, (i + 1) * m, (key, offset, u32(i * C))
         noise = eps[a:b] if eps.size else eps
         u, ds = per_map[4 * C * i : 4 * C * (i + 1)], per_map[C * i : C * (i + 1)]
+        dw = dws[72 * i : 72 * (i + 1)] if dws.size else dws
         if kind == FEATURES:
             features(x[a:b], u, w, mask, scratch, shape)
         elif kind == FORWARD:
             forward(x[a:b], y[a:b], s, noise, draw, w, mask, scratch, shape, block)
         elif kind == BACKWARD:
-            backward(x[a:b], g[a:b], y[a:b], s, ds, noise, draw, w, mask, scratch, shape, block)
+            backward(x[a:b], g[a:b], y[a:b], s, ds, dw, noise, draw, w, mask, scratch, shape, block)
         else:
-            backward_features(x[a:b], y[a:b], u, w, mask, scratch, shape)
+            backward_features(x[a:b], y[a:b], u, dw, w, mask, scratch, shape)
 
 
 @cfunc(types.void(types.voidptr), cache=CACHE)

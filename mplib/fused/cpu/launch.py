@@ -56,7 +56,7 @@ def mask_of(H: int, W: int) -> Floats:
 
 def launch(
     kind: int, x: Tensor, w: Floats, *, y: Tensor | None = None, g: Tensor | None = None, eps: Tensor | None = None,
-    s: Floats | None = None, per_map: Floats | None = None, seed: int = 0,
+    s: Floats | None = None, per_map: Floats | None = None, dw: Floats | None = None, seed: int = 0,
 ) -> None:  # fmt: skip
     """Run a kernel over the samples of x."""
     B, C, H, W = x.shape
@@ -64,7 +64,8 @@ def launch(
     threads = min(B, torch.get_num_threads()) if os.getpid() == _PROCESS else 1
     pitch, _, n, _, size = geometry.py_func(C, H, W)  # type: ignore[attr-defined]
     block = min(C, max(1, 512 // n))  # channels whose noise is drawn at once: small maps make short loops
-    need = (3 * size + (2 * n + 2 * pitch + 2) + 2 * block * n + 64 + 15) // 16 * 16  # as `split` cuts it, and slack
+    planes = 4 * (n + 2 * pitch + 2)
+    need = (3 * size + planes + n + 2 * block * n + 64 + 15) // 16 * 16  # as `split` cuts it, and slack
     if getattr(_OWN, "scratch", np.empty(0)).size < threads * need:
         _OWN.scratch = np.empty(threads * need, np.float32)
     mask = mask_of(H, W)
@@ -79,6 +80,7 @@ def launch(
         "x": address(x), "y": address(y), "g": address(g), "eps": address(eps), "s": address(s), "w": address(w),
         "per map": address(per_map), "size of eps": 0 if eps is None else eps.numel(), "mask": address(mask),
         "size of mask": mask.size, "scratch": address(_OWN.scratch), "scratch per thread": need,
+        "dw": address(dw), "size of dw": 0 if dw is None else dw.size,
     }  # fmt: skip
     job = np.array([fields.get(name, 0) for name in JOB], np.int64)
     if threads == 1:

@@ -97,7 +97,7 @@ def perturb_frozen(
     eps: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """As :func:`mplib.fused.perturb_frozen`, for a map on a GPU (or on a CPU under Triton's interpreter)."""
+    """As :func:`mplib.fused.perturb`, for a map on a GPU (or on a CPU under Triton's interpreter)."""
     with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
         x = x.contiguous(memory_format=memory_format(x))
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The fused function against the plain one in double precision: values, statistics, gradients; and what goes where."""
+"""The compiled function against the plain one in double precision: values, statistics, gradients; what goes where."""
 
 from __future__ import annotations
 
@@ -41,26 +41,31 @@ def draw(shape: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor, Tensor]
 
 
 def results(
-    dtype: torch.dtype, shape: tuple[int, ...], given: bool, strength: float, clip: float | None
+    dtype: torch.dtype, shape: tuple[int, ...], given: bool, strength: float, clip: float | None, learns: bool
 ) -> list[Tensor]:
-    phi, (x, eps, cotangent) = frozen_phi().to(dtype), draw(shape)
+    phi, (x, eps, cotangent) = frozen_phi().to(dtype).requires_grad_(learns), draw(shape)
     generator = torch.Generator().manual_seed(9)
     mean, var = torch.rand(shape[1], 4, generator=generator), torch.rand(shape[1], 4, generator=generator)
     stats = (mean.to(dtype), var.to(dtype)) if given else None
     x = x.to(dtype).requires_grad_()
-    assert fused.supports(x, phi.weights) == (dtype == torch.float32)
-    y, (mean, var) = phi.visit(x, 0.5, 0.7, stats, strength, clip, eps.to(dtype))
+    with fused.first_order():
+        assert fused.supports(x, phi.weights) == (dtype == torch.float32)
+        y, (mean, var) = phi.visit(x, 0.5, 0.7, stats, strength, clip, eps.to(dtype))
     y.backward(cotangent.to(dtype))
-    return [y.detach(), mean.detach(), var.detach(), x.grad]
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in phi.parameters() if learns]
+    return [y.detach(), mean.detach(), var.detach(), x.grad, *gradients]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize(
     ("given", "strength", "clip"), [(False, 1.0, None), (True, 0.6, 0.4), (False, 0.3, 0.5), (True, 0.0, None)]
 )
-def test_equals_the_plain_function(shape: tuple[int, ...], given: bool, strength: float, clip: float | None) -> None:
-    expected = results(torch.float64, shape, given, strength, clip)
-    for ours, theirs in zip(results(torch.float32, shape, given, strength, clip), expected, strict=True):
+@pytest.mark.parametrize("learns", [False, True], ids=["frozen", "learns"])
+def test_equals_the_plain_function(
+    shape: tuple[int, ...], given: bool, strength: float, clip: float | None, learns: bool
+) -> None:
+    expected = results(torch.float64, shape, given, strength, clip, learns)
+    for ours, theirs in zip(results(torch.float32, shape, given, strength, clip, learns), expected, strict=True):
         assert (ours.double() - theirs).norm() <= 1e-5 * theirs.norm().clamp(min=1e-12)
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-5)
 
@@ -132,6 +137,8 @@ def test_what_it_does_not_support_takes_the_plain_way() -> None:
     assert not any(fused.supports(other, phi.weights) for other in others)
     learning = MetaPerturb()
     assert not fused.supports(x, learning.weights)
+    with fused.first_order():
+        assert fused.supports(x, learning.weights)
     with torch.no_grad():
         assert fused.supports(x, learning.weights)
     with fused.plain_only():
@@ -139,6 +146,34 @@ def test_what_it_does_not_support_takes_the_plain_way() -> None:
     seen = []
     torch.func.vmap(lambda part: (seen.append(fused.supports(part, phi.weights)), part)[1])(x[None])
     assert seen == [False]
+
+
+def test_a_second_gradient_of_phi_is_there_unless_it_was_given_up() -> None:
+    phi, (x, eps, _) = frozen_phi().requires_grad_(), draw((4, 3, 6, 5))
+
+    def second() -> Tensor:
+        loss = phi(x, 0.5, 0.7, eps=eps).square().sum()
+        (first,) = torch.autograd.grad(loss, phi.head, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), phi.head)[0]
+
+    assert second().norm() > 0
+    with fused.first_order(), pytest.raises(RuntimeError, match="once_differentiable|not have been used"):
+        second()
+
+
+def test_meta_training_takes_the_compiled_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mplib import meta_train
+    from tests.toys import toy_task
+
+    seen, original = [], fused.perturb
+
+    def spied(x: Tensor, weights: MetaPerturb, *rest: object) -> object:
+        seen.append(any(part.requires_grad for part in weights))
+        return original(x, weights, *rest)
+
+    monkeypatch.setattr(fused, "perturb", spied)
+    meta_train([toy_task()], net="conv4", width=4, steps=1, batch_size=8, device="cpu")
+    assert set(seen) == {False, True}  # the steps of the network, and of phi
 
 
 def test_statistics_that_carry_a_gradient_keep_it() -> None:
