@@ -31,6 +31,7 @@ from mplib.perturb import MetaPerturb
 from mplib.regularizers import Moments, Start, dropped_fractions, site_moments
 from mplib.runs import Row, RunStore, run_key
 from mplib.saving import save_network
+from mplib.second_looks import second_looks
 from mplib.seeding import derive, private_randomness
 from mplib.training import train
 
@@ -42,6 +43,9 @@ FITTED = 256
 
 POINTS = 20
 """Points of the history that a row keeps."""
+
+HELD = 500
+"""Training images, at most, of those that ``per_class`` left out, on which a temperature is fitted."""
 
 # A row says these only where they are used, so that rows from before there was such a thing keep their meaning.
 _UNSAID = ("options", "label_noise", "tuning")
@@ -96,15 +100,16 @@ def run_transfer(
         transfer: what to run.
         data: where to; its whole test split is scored.
         phi: the perturbation of method ``"phi"`` and its variants.
-        moments: mean and spread at each site, for method ``"noise"``.
+        moments: mean and spread at each site, for the methods ``"noise"`` and ``"softplus_noise"``.
         device: where to run.
         source: a trained network whose convolutions to start from (fine-tuning); a fresh start if None.
         progress: show a progress bar.
         **options: ``checkpoint``, ``checkpoint_every``, ``resume`` and ``probe`` of :func:`mplib.train`.
 
     Returns:
-        The result (scores, training loss, how well the training images themselves are answered at the end, for phi its
-        moments at each site, for the dropout family the part that it drops), the network, and the history.
+        The result (scores, and those of two :mod:`second looks <mplib.second_looks>`, training loss, how well the
+        training images themselves are answered at the end, for phi its moments at each site, for the dropout family
+        the part that it drops), the network, and the history.
 
     Raises:
         MplibError: an unknown method, a setting that it does not have, or one whose phi or moments are missing.
@@ -120,7 +125,7 @@ def run_transfer(
     method = regularizers.find(transfer.method)
     settings = method.resolve(transfer.options)
     place = devices.resolve(device)
-    data, judged = _images(transfer, data)
+    data, judged, held = _images(transfer, data)
     with private_randomness():
         torch.manual_seed(derive(transfer.seed, "network"))
         net = nets.build(transfer.net, data.num_classes, data.image_size, transfer.width)
@@ -150,6 +155,7 @@ def run_transfer(
         "train_accuracy": history.rows[-1]["accuracy"],
         "fitted_accuracy": seen.accuracy,
         "fitted_nll": seen.nll,
+        **second_looks(net, data.train, held, judged, transfer.samples, transfer.seed),
     }
     images = normalise(data.train.images[:FITTED]).to(place)
     if isinstance(perturbation, MetaPerturb):
@@ -174,8 +180,8 @@ def compare(
 ) -> list[Row]:
     """Make, or find in the store, one run for each of several transfers.
 
-    All methods of a seed come before the next seed, so what a stopped comparison leaves behind is balanced. The control
-    ``"noise"`` is matched to phi in the run of the same settings and seed; that run is made first.
+    All methods of a seed come before the next seed, so what a stopped comparison leaves behind is balanced. The noise
+    controls are matched to phi in the run of the same settings and seed; that run is made first.
 
     Args:
         transfers: the runs, usually the product of methods and seeds.
@@ -325,16 +331,19 @@ def thinned(rows: Sequence[Mapping[str, float]], points: int) -> list[dict[str, 
     return joined
 
 
-def _images(transfer: Transfer, data: Dataset) -> tuple[Dataset, Split]:
-    """The images to train on, and those to be judged on."""
-    whole, judged = data, data.test
+def _images(transfer: Transfer, data: Dataset) -> tuple[Dataset, Split, Split | None]:
+    """The images to train on, those to be judged on, and some that are neither, if there are any."""
+    whole, judged, held = data, data.test, None
     if transfer.per_class is not None:
         data = data.subset(per_class=transfer.per_class, seed=transfer.seed)
+    order = interleave(whole.train.labels.cpu(), whole.num_classes, torch.Generator().manual_seed(transfer.seed))
+    left_out = order[data.train.n :]
     if transfer.tuning:
-        order = interleave(whole.train.labels.cpu(), whole.num_classes, torch.Generator().manual_seed(transfer.seed))
-        if len(order) == data.train.n:
+        if len(left_out) == 0:
             raise MplibError(f"tuning on {data.name}, of which all images train, expected per_class to leave some out")
-        judged = whole.train.take(order[data.train.n :])
+        judged = whole.train.take(left_out)
+    elif len(left_out):
+        held = whole.train.take(left_out[:HELD])
     if transfer.label_noise:
         data = mislabel(data, transfer.label_noise, transfer.seed)
-    return data, judged
+    return data, judged, held

@@ -42,6 +42,7 @@ LOOKS = {
     "manifold_mixup": Look("Manifold Mixup", "Manifold\nMixup", "#CC79A7", ">", "-."),
     "untrained": Look("untrained phi", "untrained\nphi", "#E69F00", "s", "--"),
     "noise": Look("matched plain noise", "plain\nnoise", "#009E73", "^", "-."),
+    "softplus_noise": Look("matched softplus noise", "softplus\nnoise", "#009E73", "<", ":"),
     "noise_only": Look("phi, noise only", "noise\nonly", "#56B4E9", "<", "-."),
     "scale_only": Look("phi, scale only", "scale\nonly", "#56B4E9", "h", "--"),
     "deterministic": Look("phi, no draw", "no\ndraw", "#56B4E9", "d", "-"),

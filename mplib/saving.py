@@ -81,7 +81,7 @@ def load_network(path: PathLike) -> tuple[nn.Module, dict[str, Any]]:
             size = metadata["arguments"]["image_size"]
             method = find(attached["kind"])
             # The numbers come with the tensors; here only what holds them is made.
-            moments = [(1.0, 0.0)] * sum(name.endswith(".deviation") for name in tensors)
+            moments = [(1.0, 0.5)] * sum(name.endswith(".deviation") for name in tensors)
             start = Start(net, size, method.resolve(attached.get("options", {})), MetaPerturb(), moments)
             perturbation = method.perturbation(start)
             assert perturbation is not None

@@ -27,7 +27,7 @@ def test_every_method_is_tuned_with_equally_many_tries_its_default_among_them() 
 
 def test_who_takes_the_ramp() -> None:
     ramped = {name for name in ALL if find(name).ramp}
-    controls = {"untrained", "noise", "noise_only", "scale_only", "deterministic", "shuffled", "phi"}
+    controls = {"untrained", "noise", "softplus_noise", "noise_only", "scale_only", "deterministic", "shuffled", "phi"}
     assert ramped == controls | {"dropblock"}
     assert find("dropout").overrides({}) == {"warmup": 0.0} and find("phi").overrides({}) == {}
     assert find("weight_decay").overrides({"penalty": 0.1}) == {"warmup": 0.0, "weight_decay": 0.1}

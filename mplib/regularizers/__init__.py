@@ -8,7 +8,7 @@ from mplib.regularizers import methods as methods  # fills the list
 from mplib.regularizers.branches import branches
 from mplib.regularizers.dropping import DropBlock, Dropout, SpatialDropout, StochasticDepth, dropped_fractions
 from mplib.regularizers.information import InformationDropout
-from mplib.regularizers.matched import Moments, PlainNoise, matched_noise, site_moments
+from mplib.regularizers.matched import Moments, PlainNoise, SoftplusNoise, matched_noise, site_moments
 from mplib.regularizers.mixing import Mixer, cutmix, manifold_mixup, mixup, smoothed
 from mplib.regularizers.protocol import Method, Setting, Settings, Start, find, forget, names, register
 from mplib.regularizers.variants import Expected, noise_only, scale_only, shuffled
@@ -24,6 +24,7 @@ __all__ = [
     "PlainNoise",
     "Setting",
     "Settings",
+    "SoftplusNoise",
     "SpatialDropout",
     "Start",
     "StochasticDepth",

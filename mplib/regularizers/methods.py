@@ -18,7 +18,7 @@ from mplib.perturb import MetaPerturb
 from mplib.regularizers.branches import branches
 from mplib.regularizers.dropping import DropBlock, Dropout, SpatialDropout, StochasticDepth
 from mplib.regularizers.information import InformationDropout, information_dropout
-from mplib.regularizers.matched import matched_noise
+from mplib.regularizers.matched import PlainNoise, SoftplusNoise, matched_noise
 from mplib.regularizers.mixing import Mixer, cutmix, manifold_mixup, mixup, smoothed
 from mplib.regularizers.protocol import Method, Setting, Start, register
 from mplib.regularizers.variants import Expected, noise_only, scale_only, shuffled
@@ -42,10 +42,13 @@ def _depths(start: Start) -> nn.ModuleList:
     return nn.ModuleList(StochasticDepth(start.settings["rate"] * (k + 1) / count) for k in range(count))
 
 
-def _matched(start: Start) -> nn.ModuleList:
-    if start.moments is None:
-        raise MplibError("method is 'noise' and no moments were given, expected those of site_moments()")
-    return matched_noise(start.moments)
+def _matched(name: str, kind: type[PlainNoise]) -> Callable[[Start], nn.Module]:
+    def perturbation(start: Start) -> nn.Module:
+        if start.moments is None:
+            raise MplibError(f"method is {name!r} and no moments were given, expected those of site_moments()")
+        return matched_noise(start.moments, kind)
+
+    return perturbation
 
 
 def _from_phi(name: str, make: Callable[[MetaPerturb, int], nn.Module]) -> Callable[[Start], nn.Module]:
@@ -66,7 +69,7 @@ register(Method("none", "the network as it is"))
 register(
     Method(
         "weight_decay",
-        "weight decay of its own, tuned",
+        "a larger weight decay (L2 inside Adam)",
         recipe=lambda settings: {"weight_decay": settings["penalty"]},
         settings={"penalty": Setting(5e-3, 0.0, 10.0, "L2 penalty inside Adam; 5e-4 in the common recipe")},
         tries=_tries("penalty", 5e-5, 5e-3, 5e-2),
@@ -191,7 +194,18 @@ register(
     Method(
         "noise",
         "plain Gaussian noise with the mean and spread of phi at each site: what it learned, without the function",
-        _matched,
+        _matched("noise", PlainNoise),
+        ramp=True,
+        uses="moments",
+        source="a control",
+    )
+)
+
+register(
+    Method(
+        "softplus_noise",
+        "noise of phi's shape, mean and spread at each site that does not look at the map",
+        _matched("softplus_noise", SoftplusNoise),
         ramp=True,
         uses="moments",
         source="a control",

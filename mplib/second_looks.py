@@ -1,0 +1,137 @@
+"""Two simple repairs to a trained network, before a difference between methods is put down to the methods.
+
+*Batch norms.* A method that perturbs maps in training and is off at test leaves batch norms behind it with running
+statistics of maps that they will never see again (Li, Chen, Hu and Yang, "Understanding the disharmony between dropout
+and batch normalization by variance shift", CVPR 2019). :func:`renormed` takes them afresh.
+
+*One temperature.* A network that is too modest, or too sure, by the same degree everywhere is mended by a single number
+(Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017). :func:`temperature` fits it
+on images that were neither trained on nor tested on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mplib.data import Split, normalise
+from mplib.errors import MplibError
+from mplib.evaluation import eval_mode, log_probabilities, score
+from mplib.seeding import derive, private_randomness
+
+LOOKED_AT = 1_000
+"""Images, at most, that statistics are taken of."""
+
+
+@contextmanager
+def renormed(net: nn.Module, images: Tensor, seed: int = 0, batch_size: int = 500) -> Iterator[None]:
+    """Inside this context batch norms have the statistics of these images, with everything else as at test.
+
+    Args:
+        net: a network; one without batch norms is left as it is.
+        images: (N, 3, H, W), uint8, or floats that are already normalised; training images, at least two.
+        seed: seed of the noise of a perturbation that is on at test.
+        batch_size: images at a time.
+
+    Raises:
+        MplibError: fewer than two images.
+
+    Example:
+        >>> import mplib
+        >>> net = mplib.nets.build("conv4", num_classes=3, image_size=16, width=4)
+        >>> images = torch.randn(64, 3, 16, 16)
+        >>> before = net(images)[0]   # in training mode: statistics of the batch
+        >>> with renormed(net, images), torch.no_grad():
+        ...     torch.allclose(net.eval()(images)[0], before, atol=0.02)   # but for n / (n - 1) in the variance
+        True
+    """
+    if len(images) < 2:
+        raise MplibError(f"there are {len(images)} images to take statistics of, expected at least 2")
+    norms = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    before = [({name: value.clone() for name, value in norm.named_buffers()}, norm.momentum) for norm in norms]
+    place = next(net.parameters()).device
+    try:
+        with eval_mode(net), private_randomness(place), torch.no_grad():
+            torch.manual_seed(derive(seed, "statistics"))
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # a plain mean over the chunks
+                norm.train()
+            for chunk in images[:LOOKED_AT].split(batch_size):
+                net(normalise(chunk.to(place)) if chunk.dtype == torch.uint8 else chunk.to(place))
+        for norm, (_, momentum) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+        yield
+    finally:
+        for norm, (buffers, momentum) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            for name, value in norm.named_buffers():
+                value.copy_(buffers[name])
+
+
+def temperature(log_probabilities: Tensor, labels: Tensor) -> float:
+    r"""The temperature at which predictions are likeliest.
+
+    .. math:: T = \arg\min_T\ -\tfrac1N \textstyle\sum_i \log \mathrm{softmax}(\log p_i / T)_{y_i}
+
+    Args:
+        log_probabilities: logarithms of the predicted probabilities, (N, classes).
+        labels: (N,).
+
+    Returns:
+        T in [1/20, 20]: above 1 for predictions that are too sure, below 1 for those that are too modest.
+
+    Example:
+        >>> modest = torch.tensor([[0.6, 0.4], [0.4, 0.6], [0.6, 0.4], [0.6, 0.4]]).log()
+        >>> temperature(modest, torch.tensor([0, 1, 0, 0])) < 0.1   # always right, never sure
+        True
+    """
+    answers, labels = log_probabilities.double(), labels.to(log_probabilities.device)
+
+    def loss(log_t: float) -> float:
+        return -tempered(answers, math.exp(log_t)).gather(1, labels[:, None]).mean().item()
+
+    found = minimize_scalar(loss, bounds=(-math.log(20), math.log(20)), method="bounded", options={"xatol": 1e-4})
+    return math.exp(found.x)
+
+
+def tempered(log_probabilities: Tensor, temperature: float) -> Tensor:
+    """Log-probabilities, (N, classes), at another temperature; the order of the classes stays."""
+    return (log_probabilities / temperature).log_softmax(dim=1)
+
+
+def second_looks(
+    net: nn.Module, train: Split, held: Split | None, test: Split, samples: int = 100, seed: int = 0
+) -> dict[str, float]:
+    """Score a network again after each repair.
+
+    Args:
+        net: a trained network.
+        train: the images that it was trained on.
+        held: images of the same kind that are neither in ``train`` nor in ``test``; None where there are none.
+        test: the images that it is scored on.
+        samples: Monte-Carlo samples of a prediction.
+        seed: seed of the noise.
+
+    Returns:
+        ``renormed_accuracy``, ``renormed_nll`` and ``renormed_ece``; with ``held`` also ``temperature``,
+        ``tempered_nll`` and ``tempered_ece`` (the accuracy stays), in the units of :class:`mplib.evaluation.Metrics`.
+
+    Raises:
+        MplibError: fewer than two training images, or what :func:`mplib.evaluate` raises.
+    """
+    with renormed(net, train.images, seed):
+        again = score(log_probabilities(net, test.images, samples, seed=seed), test.labels, samples)
+    found = {"renormed_accuracy": again.accuracy, "renormed_nll": again.nll, "renormed_ece": again.ece}
+    if held is not None:
+        degree = temperature(log_probabilities(net, held.images, samples, seed=seed), held.labels)
+        answers = log_probabilities(net, test.images, samples, seed=seed)
+        mended = score(tempered(answers, degree), test.labels, samples)
+        found |= {"temperature": degree, "tempered_nll": mended.nll, "tempered_ece": mended.ece}
+    return found

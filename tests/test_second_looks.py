@@ -1,0 +1,77 @@
+"""Batch norms with fresh statistics, and one temperature."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mplib import MplibError, evaluate
+from mplib.data import normalise
+from mplib.regularizers import Dropout
+from mplib.second_looks import renormed, second_looks, temperature, tempered
+from tests.toys import flat, toy_data, toy_net
+
+
+def buffers(net: nn.Module) -> list[torch.Tensor]:
+    return [value.clone() for value in net.state_dict().values()]
+
+
+def test_statistics_are_those_of_the_images_and_only_inside() -> None:
+    net, images = toy_net().eval(), toy_data().train.images
+    first = next(module for module in net.modules() if isinstance(module, nn.BatchNorm2d))
+    seen: list[torch.Tensor] = []
+    first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    before = buffers(net)
+    with renormed(net, images):
+        maps = seen[-1]
+        torch.testing.assert_close(first.running_mean, maps.mean(dim=(0, 2, 3)))
+        torch.testing.assert_close(first.running_var, maps.var(dim=(0, 2, 3)))
+        assert first.momentum == 0.1 and not first.training
+    assert all(torch.equal(a, b) for a, b in zip(before, buffers(net), strict=True))
+    with pytest.raises(RuntimeError, match="inside"), renormed(net, images):
+        raise RuntimeError("inside")
+    assert all(torch.equal(a, b) for a, b in zip(before, buffers(net), strict=True))
+
+
+def test_it_mends_the_statistics_that_dropout_left_behind() -> None:
+    """Trained with dropout, a batch norm expects a larger spread than it meets at test."""
+    images = toy_data().train.images
+    net = toy_net(phi=Dropout(0.5)).train()
+    torch.manual_seed(0)
+    for _ in range(60):
+        net(normalise(images))
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    noisy = norms[1].running_var.clone()
+    with renormed(net.eval(), images):
+        assert (norms[1].running_var < 0.9 * noisy).all()
+
+
+def test_the_temperature_is_the_one_that_was_hidden() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(20_000, 4, generator=generator)
+    labels = torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]
+    for hidden in (0.5, 1.0, 3.0):
+        assert temperature((hidden * logits).log_softmax(dim=1), labels) == pytest.approx(hidden, rel=0.04)
+    changed = tempered(logits.log_softmax(dim=1), 3.0)
+    assert torch.equal(changed.argmax(dim=1), logits.argmax(dim=1))
+    torch.testing.assert_close(changed.exp().sum(dim=1), torch.ones(20_000))
+
+
+def test_a_second_look_leaves_the_network_and_the_first_look_alone() -> None:
+    data, net = toy_data(), toy_net()
+    before, first = flat(net).clone(), evaluate(net, data.test)
+    found = second_looks(net, data.train, data.train, data.test)
+    assert evaluate(net, data.test) == first and torch.equal(flat(net), before)
+    assert set(found) == {
+        "renormed_accuracy", "renormed_nll", "renormed_ece", "temperature", "tempered_nll", "tempered_ece"
+    }  # fmt: skip
+    assert set(second_looks(net, data.train, None, data.test)) == {"renormed_accuracy", "renormed_nll", "renormed_ece"}
+
+
+def test_refuses_too_few_images() -> None:
+    with (
+        pytest.raises(MplibError, match="1 images to take statistics of"),
+        renormed(toy_net(), torch.zeros(1, 3, 8, 8)),
+    ):
+        pass
