@@ -396,7 +396,8 @@ class MetaPerturb(nn.Module):
         """The weights that come with the package.
 
         Args:
-            name: one of :func:`pretrained_names`. ``"photos"``: meta-trained on patches of photographs;
+            name: one of :func:`pretrained_names`. ``"photos"``: meta-trained on patches of photographs; ``"photos-9"``,
+                ``"photos-5"``, ``"photos-1"``: the same in so many numbers (:mod:`mplib.compression`);
                 ``"tiny_imagenet-0"`` and so on: runs that differ in their seed. The provenance is the model card.
 
         Returns:

@@ -120,6 +120,16 @@ def test_refuses_no_maps_and_unknown_evidence() -> None:
         factor_error(phi, phi, [])
 
 
+@pytest.mark.parametrize("size", [9, 5, 1])
+def test_the_phis_of_few_numbers_that_are_shipped(size: int) -> None:
+    phi, shipped = MetaPerturb.from_pretrained(), MetaPerturb.from_pretrained(f"photos-{size}")
+    numbers = few(shipped)
+    assert numbers.free == size
+    assert numbers.own_1 == pytest.approx(few(phi).own_1 if size > 1 else 0, abs=1e-3)
+    if size == 9:
+        assert numbers == pytest.approx(few(phi), abs=1e-3)
+
+
 def test_provenance_says_what_was_done() -> None:
     assert refitted(strong_phi(), maps(), list(EVIDENCE)).phi().provenance["source"] == "9 numbers"
     assert boxes(strong_phi()).provenance["of"] == {"source": "untrained, Normal(0, 0.01)"}
