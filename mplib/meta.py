@@ -8,7 +8,7 @@ step on the mean of these gradients over the tasks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ from mplib.ranks import Ranks, joined
 from mplib.recipe import Recipe
 from mplib.seeding import private_randomness, stream
 from mplib.steps import adam, check_precision, copy_of, finite_weights, load_moments, load_state, on_cpu, state_of
+
+Probe = Callable[[int, MetaPerturb], Mapping[str, float]]
+"""Called with the number of steps done and phi; what it returns is added to the history."""
 
 
 @dataclass
@@ -63,6 +66,7 @@ def meta_train(
     phi: MetaPerturb | None = None,
     update_statistics: bool = False,
     precision: str = "float32",
+    probe: Probe | None = None,
     checkpoint: PathLike | None = None,
     checkpoint_every: int = 50,
     resume: bool = False,
@@ -99,6 +103,7 @@ def meta_train(
         phi: where to start from; untrained if None. It is not changed, a copy is.
         update_statistics: let the phi step update the sites' running statistics, as the authors' code does.
         precision: ``"float32"``, or ``"bfloat16"`` for the forward passes under torch's autocast.
+        probe: called at each row of the history, to measure what phi has become; it may not change phi.
         checkpoint: file for the state of the run, rewritten about every ``checkpoint_every`` steps; none if None.
         checkpoint_every: steps between two writes, at least 1.
         resume: go on from ``checkpoint`` if it exists; the result is that of an uninterrupted run.
@@ -162,7 +167,9 @@ def meta_train(
             if not log.due(done):
                 continue
             joint.check(log.failures(), done, steps)
-            log.close(done, COLUMNS)
+            row = log.close(done, COLUMNS)
+            if probe is not None:
+                row.update(probe(done, joint.phi))
             if done < steps:
                 joint.remember(done)
             if checkpoint is not None and (done - saved >= checkpoint_every or done == steps):

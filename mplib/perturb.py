@@ -217,6 +217,19 @@ _OFFICIAL_NAMES = {
 }
 
 
+_PRETRAINED, _SUFFIX = resources.files("mplib") / "pretrained", ".safetensors"
+
+
+def pretrained_names() -> list[str]:
+    """The names that :meth:`MetaPerturb.from_pretrained` knows.
+
+    Example:
+        >>> "photos" in pretrained_names()
+        True
+    """
+    return sorted(file.name.removesuffix(_SUFFIX) for file in _PRETRAINED.iterdir() if file.name.endswith(_SUFFIX))
+
+
 class MetaPerturb(nn.Module):
     r"""The perturbation function as a module with its 82 parameters, drawn from Normal(0, 0.01).
 
@@ -383,7 +396,9 @@ class MetaPerturb(nn.Module):
         """The weights that come with the package.
 
         Args:
-            name: ``"photos"``: meta-trained on patches of photographs; its provenance is the model card.
+            name: one of :func:`pretrained_names`. ``"photos"``: meta-trained on patches of photographs; ``"photos-9"``,
+                ``"photos-5"``, ``"photos-1"``: the same in so many numbers (:mod:`mplib.compression`);
+                ``"tiny_imagenet-0"`` and so on: runs that differ in their seed. The provenance is the model card.
 
         Returns:
             A phi whose ``provenance`` says on what, how and when it was meta-trained.
@@ -391,13 +406,9 @@ class MetaPerturb(nn.Module):
         Raises:
             MplibError: no such weights.
         """
-        folder = resources.files("mplib") / "pretrained"
-        known = {
-            file.name.removesuffix(".safetensors"): file for file in folder.iterdir() if "safetensors" in file.name
-        }
-        if name not in known:
-            raise unknown("pretrained phi", name, known)
-        with resources.as_file(known[name]) as path:
+        if name not in pretrained_names():
+            raise unknown("pretrained phi", name, pretrained_names())
+        with resources.as_file(_PRETRAINED / f"{name}{_SUFFIX}") as path:
             return cls.load(path)
 
     @classmethod

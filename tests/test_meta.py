@@ -111,6 +111,19 @@ def test_networks_may_differ_between_tasks_and_a_given_phi_is_not_changed() -> N
     assert torch.equal(flat(start), before) and not torch.equal(flat(run.phi), before)
 
 
+def test_a_probe_sees_phi_at_each_row_and_changes_nothing() -> None:
+    seen: list[torch.Tensor] = []
+
+    def probe(step: int, phi: MetaPerturb) -> dict[str, float]:
+        seen.append(flat(phi))
+        return {"size": flat(phi).norm().item(), "twice": 2 * step}
+
+    run = meta_train(TASKS, **OPTIONS, probe=probe)
+    assert [row["twice"] for row in run.history.rows] == [2, 4, 6, 8]
+    assert torch.equal(seen[-1], flat(run.phi)) and not torch.equal(seen[0], seen[-1])
+    assert torch.equal(flat(meta_train(TASKS, **OPTIONS).phi), flat(run.phi))
+
+
 def test_says_what_it_did() -> None:
     run = meta_train(TASKS, **OPTIONS)
     assert run.phi.provenance["classes"] == [3, 2] and run.phi.provenance["nets"] == ["conv4", "conv4"]
