@@ -183,7 +183,7 @@ def _check_numbers(net: nn.Module, image_size: int, found: list[Site], probe: _P
         evaluated, trained = probe.count[module], training.count.get(module, 0)
         if trained not in (0, evaluated):  # 0: skipped as a whole, and its sums with it
             raise MplibError(
-                f"{name or type(net).__name__} adds maps {evaluated} times in eval mode and {trained} times in training "
+                f"{_called(name)} adds maps {evaluated} times in eval mode and {trained} times in training "
                 "mode, expected one number: a sum inside a forward is told by its number; name the modules to perturb "
                 "with sites=[...]"
             )
@@ -278,6 +278,10 @@ def _site(net: nn.Module, owner: nn.Module, output: Tensor, kind: str, addition:
     return Site(name, channels, height, width, kind, addition)
 
 
+def _called(name: str) -> str:
+    return f"the module {name!r}" if name else "the network"
+
+
 def _distinct(found: list[Site]) -> list[Site]:
     """Each site once, where it first runs; one module's visits must agree on the channels."""
     first: dict[tuple[str, int | None], Site] = {}
@@ -285,7 +289,7 @@ def _distinct(found: list[Site]) -> list[Site]:
         known = first.setdefault((site.name, site.addition), site)
         if known.channels != site.channels:
             raise MplibError(
-                f"the module {site.name!r} runs with {known.channels} and with {site.channels} channels, expected one "
+                f"{_called(site.name)} runs with {known.channels} and with {site.channels} channels, expected one "
                 "number: a site has statistics for each channel; name other modules with sites=[...]"
             )
     return list(first.values())
