@@ -5,10 +5,12 @@ before the ReLU that may follow. A network without such sums has a site at each 
 activation.
 
 *The probe* is one forward pass on a batch of zeros, in eval mode and without gradients, which leaves the network,
-its buffers and the state of the random number generators as they were. (A sum that is not what its module returns is
-told by its number among the module's additions; then a second pass, in training mode, sees that this number is the same.) While it runs, a mode of torch's sees
+its buffers and the state of the random number generators as they were. While it runs, a mode of torch's sees
 every function that is called on tensors, and so every sum and every activation; nothing is traced or compiled, and
 the network that runs afterwards is the network itself.
+
+A sum that is not what its module returns is told by its number among the module's additions. Then a second pass, in
+training mode, sees to it that the number means the same sum there.
 
 A module that runs twice in one pass is one site that is visited twice, as it is one batch norm that sees two
 batches.

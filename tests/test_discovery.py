@@ -148,7 +148,9 @@ class Restless(nn.Module):
 def test_a_sum_whose_number_depends_on_the_mode() -> None:
     net = nn.Sequential(Restless(skipped=False)).train()
     before = torch.get_rng_state()
-    with pytest.raises(MplibError, match=r"^the module '0' adds maps 1 times in eval mode and 2 times in training mode"):
+    with pytest.raises(
+        MplibError, match=r"^the module '0' adds maps 1 times in eval mode and 2 times in training mode"
+    ):
         find_sites(net, 8)
     assert net[0].training and torch.equal(before, torch.get_rng_state())
     assert [site.name for site in find_sites(net, 8, ["0"])] == ["0"]
