@@ -9,6 +9,9 @@ its buffers and the state of the random number generators as they were. While it
 every function that is called on tensors, and so every sum and every activation; nothing is traced or compiled, and
 the network that runs afterwards is the network itself.
 
+A sum that is not what its module returns is told by its number among the module's additions. Then a second pass, in
+training mode, sees to it that the number means the same sum there.
+
 A module that runs twice in one pass is one site that is visited twice, as it is one batch norm that sees two
 batches.
 """
@@ -79,7 +82,8 @@ def find_sites(net: nn.Module, image_size: int = 32, names: Sequence[str] | None
         At least one site.
 
     Raises:
-        MplibError: there is no site, the network cannot be run on such images, or a name is unknown.
+        MplibError: there is no site, the network cannot be run on such images, a module makes more or fewer additions
+            in training mode than in eval mode, or a name is unknown.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
@@ -90,6 +94,7 @@ def find_sites(net: nn.Module, image_size: int = 32, names: Sequence[str] | None
         return _named_sites(net, image_size, names)
     probe = _run_probe(net, image_size)
     found = _distinct([_site(net, a.owner, a.result, "sum", a.number_or_none) for a in probe.additions if a.is_sum])
+    _check_numbers(net, image_size, found, probe)
     if not found:
         found = _distinct([_site(net, norm, output, "batch norm") for norm, output in probe.activated])
     if not found:
@@ -171,7 +176,22 @@ class _Watch(TorchFunctionMode):
         return result
 
 
-def _run_probe(net: nn.Module, image_size: int) -> _Probe:
+def _check_numbers(net: nn.Module, image_size: int, found: list[Site], probe: _Probe) -> None:
+    """Refuse a sum whose number, counted in eval mode, may be that of another addition in training mode."""
+    inner = {site.name for site in found if site.addition is not None}
+    training = _run_probe(net, image_size, training=True) if inner else probe
+    for name in sorted(inner):
+        module = net.get_submodule(name)
+        evaluated, trained = probe.count[module], training.count.get(module, 0)
+        if trained not in (0, evaluated):  # 0: skipped as a whole, and its sums with it
+            raise MplibError(
+                f"{_called(name)} adds maps {evaluated} times in eval mode and {trained} times in training "
+                "mode, expected one number: a sum inside a forward is told by its number; name the modules to perturb "
+                "with sites=[...]"
+            )
+
+
+def _run_probe(net: nn.Module, image_size: int, training: bool = False) -> _Probe:
     """Run the network once under watch, and leave it as it was."""
     conv = next((module for module in net.modules() if isinstance(module, nn.Conv2d)), None)
     if conv is None:
@@ -184,9 +204,9 @@ def _run_probe(net: nn.Module, image_size: int) -> _Probe:
     handles = [module.register_forward_pre_hook(probe.enter) for module in net.modules()]
     handles += [module.register_forward_hook(probe.leave) for module in net.modules()]
     try:
-        with torch.no_grad(), _eval_mode(net), _same_randomness(conv.weight.device):
+        with torch.no_grad(), _mode(net, training), _same_randomness(conv.weight.device):
             images = torch.zeros(shape, device=conv.weight.device, dtype=conv.weight.dtype)
-            # Copies take the buffers' places, so whatever the network does to them in eval mode is forgotten.
+            # Copies take the buffers' places, so whatever the network does to them is forgotten.
             copies = {name: buffer.clone() for name, buffer in net.named_buffers()}
             with _Watch(probe):
                 torch.func.functional_call(net, copies, (images,))
@@ -204,16 +224,16 @@ def _run_probe(net: nn.Module, image_size: int) -> _Probe:
 
 
 @contextmanager
-def _eval_mode(net: nn.Module) -> Iterator[None]:
+def _mode(net: nn.Module, training: bool) -> Iterator[None]:
     # Module by module: networks override train() and eval(), and a part may have been frozen in eval mode.
     before = [(module, module.training) for module in net.modules()]
     try:
         for module, _ in before:
-            module.training = False
+            module.training = training
         yield
     finally:
-        for module, training in before:
-            module.training = training
+        for module, mode in before:
+            module.training = mode
 
 
 @contextmanager
@@ -260,6 +280,10 @@ def _site(net: nn.Module, owner: nn.Module, output: Tensor, kind: str, addition:
     return Site(name, channels, height, width, kind, addition)
 
 
+def _called(name: str) -> str:
+    return f"the module {name!r}" if name else "the network"
+
+
 def _distinct(found: list[Site]) -> list[Site]:
     """Each site once, where it first runs; one module's visits must agree on the channels."""
     first: dict[tuple[str, int | None], Site] = {}
@@ -267,7 +291,7 @@ def _distinct(found: list[Site]) -> list[Site]:
         known = first.setdefault((site.name, site.addition), site)
         if known.channels != site.channels:
             raise MplibError(
-                f"the module {site.name!r} runs with {known.channels} and with {site.channels} channels, expected one "
+                f"{_called(site.name)} runs with {known.channels} and with {site.channels} channels, expected one "
                 "number: a site has statistics for each channel; name other modules with sites=[...]"
             )
     return list(first.values())

@@ -198,3 +198,17 @@ def test_words_that_are_no_values_are_refused(words: list[str], capsys: pytest.C
 def test_runs_as_a_module_and_helps() -> None:
     done = subprocess.run([sys.executable, "-m", "mplib", "--help"], capture_output=True, text=True, check=True)
     assert all(command in done.stdout for command in ("meta-train", "transfer", "evaluate", "attack", "data", "info"))
+
+
+def test_a_set_that_is_not_to_be_mirrored_says_so(tmp_path: Path) -> None:
+    from argparse import Namespace
+
+    from mplib.commands.shared import load_data
+
+    photos, digits = (
+        load_data(Namespace(data=name, image_size=8, no_flip=True)) for name in ("photos", "digits")
+    )  # digits are never mirrored, so there is nothing to say
+    assert (photos.name, photos.flip, digits.name, digits.flip) == ("photos[flip=False]", False, "digits", False)
+    words = ["transfer", "--data", "photos", "--no-flip", "--per-class", "2", "--methods", "none", "--seeds", "0"]
+    assert main([*words, "--samples", "1", *TINY, "--quiet", "--out", str(tmp_path)]) == 0
+    assert set(pd.read_csv(tmp_path / "results.csv")["data"]) == {"photos[flip=False]"}

@@ -130,6 +130,36 @@ def test_a_sum_belongs_to_the_innermost_module() -> None:
     assert names_and_numbers(net) == [("1.inner", 0), ("1", 0)]
 
 
+class Restless(nn.Module):
+    """A block with an addition before its sum that is made in training mode only, or that is left out as a whole."""
+
+    def __init__(self, skipped: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.skipped = skipped
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.skipped:
+            return x
+        y = x + torch.randn_like(x) if self.training else x
+        return torch.relu(x + self.conv(y))
+
+
+def test_a_sum_whose_number_depends_on_the_mode() -> None:
+    net = nn.Sequential(Restless(skipped=False)).train()
+    before = torch.get_rng_state()
+    with pytest.raises(
+        MplibError, match=r"^the module '0' adds maps 1 times in eval mode and 2 times in training mode"
+    ):
+        find_sites(net, 8)
+    assert net[0].training and torch.equal(before, torch.get_rng_state())
+    assert [site.name for site in find_sites(net, 8, ["0"])] == ["0"]
+
+
+def test_a_block_that_training_may_skip() -> None:
+    assert names_and_numbers(nn.Sequential(Restless(skipped=True))) == [("0", 0)]
+
+
 def test_an_outer_module_that_returns_an_inner_modules_sum() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Sequential(Block(lambda x: x + x)))
     assert names_and_numbers(net) == [("1.0", None)]

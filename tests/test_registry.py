@@ -148,3 +148,9 @@ def test_options_are_for_photos() -> None:
         load("digits", patch=3)
     with pytest.raises(MplibError, match="unknown option 'ptach', did you mean 'patch'"):
         load("photos", ptach=3)
+
+
+def test_a_folder_of_classes_without_splits(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "cat").mkdir(parents=True)
+    with pytest.raises(MplibError, match=r"mine holds no folder train.*expected image files in train/<class>/"):
+        load("mine")

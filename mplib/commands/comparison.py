@@ -13,6 +13,7 @@ from typing import Any
 from mplib.commands.shared import (
     add_command,
     data_options,
+    load_data,
     load_phi,
     numbers,
     output_folder,
@@ -63,7 +64,7 @@ def transfer(given: argparse.Namespace) -> None:
 
     chosen = _chosen(given)
     folder = output_folder(given)
-    data = mplib.data.load(given.data, image_size=given.image_size)
+    data = load_data(given)
     common = Transfer(
         "none",
         net=given.net,

@@ -10,6 +10,7 @@ from typing import Any
 from mplib.commands.shared import (
     add_command,
     data_options,
+    load_data,
     output_folder,
     record_command,
     show_progress,
@@ -56,10 +57,7 @@ def _meta_train(given: argparse.Namespace) -> None:
     from mplib import ranks
 
     folder = output_folder(given) if ranks.speaks() else Path(given.out)
-    size = given.image_size
-    tasks = mplib.data.split_tasks(
-        mplib.data.load(given.data, image_size=size), given.tasks, given.split_seed, given.classes_per_group
-    )
+    tasks = mplib.data.split_tasks(load_data(given), given.tasks, given.split_seed, given.classes_per_group)
     run = mplib.meta_train(
         tasks,
         net=given.net if len(given.net) > 1 else given.net[0],

@@ -76,6 +76,18 @@ def add_command(
 def data_options(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--data", default=default, help=f"name of the data set (default: {default})")
     parser.add_argument("--image-size", type=int, default=32, help="pixels (default: 32)")
+    text = "never mirror a training image: for signs, letters and digits in folders of your own"
+    parser.add_argument("--no-flip", action="store_true", help=text)
+
+
+def load_data(given: argparse.Namespace) -> Any:
+    """The data set of :func:`data_options`; one that is not to be mirrored says so in its name, and so in its rows."""
+    from dataclasses import replace
+
+    import mplib
+
+    data = mplib.data.load(given.data, image_size=given.image_size)
+    return replace(data, name=f"{data.name}[flip=False]", flip=False) if given.no_flip and data.flip else data
 
 
 def training_options(parser: argparse.ArgumentParser, steps: int) -> None:

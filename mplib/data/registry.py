@@ -185,6 +185,12 @@ def _way(about: Description, place: Path) -> str:
 def _catalogued(name: str, roots: list[Path]) -> Description:
     """The catalogue's row of a name that lies under no root."""
     if not isinstance(name, str) or name not in CATALOGUE:
+        if isinstance(name, str) and Path(name).name == name and name not in ("", ".."):
+            for folder in (place / name for place in roots if (place / name).is_dir()):
+                raise MplibError(
+                    f"{folder} holds no folder train, no shards and no archives, expected image files in "
+                    "train/<class>/ and test/<class>/"
+                )
         raise unknown("data set", name, names(os.pathsep.join(map(str, roots))))
     return CATALOGUE[name]
 
