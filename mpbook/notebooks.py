@@ -65,6 +65,11 @@ def tags(cell: Mapping[str, Any]) -> set[str]:
     return set(cell["metadata"].get("tags", []))
 
 
+def title(notebook: Mapping[str, Any]) -> str:
+    """The title of a chapter: the first heading of its first cell."""
+    return next(line for line in notebook["cells"][0]["source"].splitlines() if line.startswith("# "))[2:].strip()
+
+
 def code_cells(notebook: Mapping[str, Any]) -> list[nbformat.NotebookNode]:
     """The code cells in order."""
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]

@@ -19,7 +19,8 @@ from typing import Any
 
 import yaml
 
-from mpbook import execution, htmlcheck, tracing
+from mpbook import execution, generated, htmlcheck, tracing
+from mpbook.generated import costs
 from mpbook.layout import Book, read_yaml
 from mplib.errors import MplibError
 from mplib.files import write_text
@@ -52,6 +53,7 @@ def render(book: Book, preset: str) -> Path:
     site = assemble(book, preset)
     html = _build(site, book.build(preset) / "pages")
     tracing.publish(book, preset, html / "runs")
+    costs.publish(book, html / "runs")
     found = htmlcheck.problems(html)
     if found:
         raise MplibError("\n".join([*found, f"{len(found)} problems in the pages under {html}"]))
@@ -71,6 +73,7 @@ def assemble(book: Book, preset: str) -> Path:
         shutil.copy2(path, site / path.name)
     for name in book.chapters:
         shutil.copy2(book.executed(preset, name), site / book.relative(name))
+    generated.fill(book, site)
     write_text(site / "_config.yml", yaml.safe_dump(configuration(book), sort_keys=False, allow_unicode=True))
     return site
 
