@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from mpbook import execution, notebooks, pictures, presets, references, rendering, viewing
+from mpbook import archive, execution, notebooks, pictures, presets, references, rendering, viewing
 from mpbook.layout import PRESETS, Book, find
 from mpbook.options import parser
 from mplib.errors import MplibError

@@ -1,4 +1,4 @@
-"""The built pages as a reader gets them: images that say what they show, links that lead somewhere, no debris.
+"""The built pages as a reader gets them: images that say what they show, links that lead somewhere, no debris, no network.
 
 Sphinx warns about many mistakes in the sources. This looks at the result, and finds what no source check can:
 alternative text that is a file name, an anchor that is gone, a traceback among the outputs, a run without its row.
@@ -17,6 +17,8 @@ from bs4 import BeautifulSoup, Tag
 
 from mplib.errors import MplibError
 
+SHORTEST_ALT, LONGEST_ALT = 15, 600  # characters: a sentence, not a word and not a page
+LONGEST_OUTPUT = 60  # lines of text or rows of a table: about a page
 # Written by Sphinx for its own use; a reader does not read them.
 GENERATED = {"genindex.html", "search.html", "py-modindex.html"}
 
@@ -38,11 +40,17 @@ def problems(folder: Path) -> list[str]:
         if "_static" in page.parts:
             continue
         soup = _parse(path)
-        checks = [_links(soup, path, folder)]
+        checks = [_links(soup, path, folder), _network(soup)]
         if page.name not in GENERATED and not _redirects(soup):
-            checks += [_images(soup), _headings(soup), _debris(soup), _runs(soup, path, folder)]
+            checks += [_images(soup), _headings(soup), _debris(soup), _lengths(soup), _runs(soup, path, folder)]
         found += [f"{page}: {problem}" for check in checks for problem in check]
     return found
+
+
+def pages(folder: Path) -> list[Path]:
+    """The pages that a reader reads: not those that Sphinx makes for itself, and not redirects."""
+    found = [path for path in sorted(folder.rglob("*.html")) if "_static" not in path.relative_to(folder).parts]
+    return [path for path in found if path.name not in GENERATED and not _redirects(_parse(path))]
 
 
 @cache
@@ -65,6 +73,7 @@ def _redirects(soup: BeautifulSoup) -> bool:
 
 
 def _images(soup: BeautifulSoup) -> Iterator[str]:
+    seen: set[str] = set()
     for image in soup.find_all("img"):
         source, alt = _attribute(image, "src"), _attribute(image, "alt").strip()
         name = f"the image {source[:60]}"
@@ -72,6 +81,11 @@ def _images(soup: BeautifulSoup) -> Iterator[str]:
             yield f"{name} has no alternative text, expected a sentence that says what it shows"
         elif re.search(r"\.(png|svg|jpe?g|gif|webp)$|^\S*/\S*$|^_images", alt, re.IGNORECASE):
             yield f"{name} has the alternative text {alt!r}, which is a file's name, expected what it shows"
+        elif not SHORTEST_ALT <= len(alt) <= LONGEST_ALT:
+            yield f"{name} has an alternative text of {len(alt)} characters, expected a sentence or two"
+        elif alt in seen:
+            yield f"{name} has the alternative text of another image of the page, expected one of its own"
+        seen.add(alt)
 
 
 def _links(soup: BeautifulSoup, path: Path, folder: Path) -> Iterator[str]:
@@ -94,6 +108,16 @@ def _links(soup: BeautifulSoup, path: Path, folder: Path) -> Iterator[str]:
                 and unquote(parts.fragment) not in _anchors(file)
             ):
                 yield f"the link {target} leads to no such place on its page"
+
+
+def _network(soup: BeautifulSoup) -> Iterator[str]:
+    """What a page would fetch from elsewhere: it has to open from a disk, without a network."""
+    for tag, key in (("script", "src"), ("link", "href"), ("img", "src"), ("iframe", "src")):
+        for element in soup.find_all(tag):
+            target = _attribute(element, key)
+            rel = _attribute(element, "rel")
+            if urlsplit(target).netloc and (tag != "link" or re.search("stylesheet|preload|icon", rel)):
+                yield f"the page needs {target} from the network, expected a file beside it"
 
 
 def _anchors(path: Path) -> set[str]:
@@ -135,6 +159,16 @@ def _debris(soup: BeautifulSoup) -> Iterator[str]:
         code.extract()
     for text in re.findall(r".{0,30}(?:\?{2,}|\{(?:ref|numref|cite|eq|doc|term)\}).{0,30}", prose.get_text()):
         yield f"the text holds an unresolved reference: {_shorten(text)}"
+
+
+def _lengths(soup: BeautifulSoup) -> Iterator[str]:
+    """No output is longer than a page: what nobody reads is no result."""
+    for output in _content(soup).select(".cell_output"):
+        for kind, parts in (("lines", [text.get_text().count("\n") for text in output.find_all("pre")]),
+                            ("rows", [len(table.find_all("tr")) for table in output.find_all("table")])):  # fmt: skip
+            for length in parts:
+                if length > LONGEST_OUTPUT:
+                    yield f"an output has {length} {kind}, expected at most {LONGEST_OUTPUT}: {_shorten(output.get_text())}"
 
 
 def _runs(soup: BeautifulSoup, path: Path, folder: Path) -> Iterator[str]:
