@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -26,6 +27,14 @@ QUIET = (
     "--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-quic",
     "--hide-scrollbars", "--mute-audio", "--remote-debugging-pipe",
 )  # fmt: skip
+LAUNCHER = """\
+import os, sys
+ours = [os.dup(int(number)) for number in sys.argv[1:3]]
+for descriptor, standard in zip(ours, (3, 4)):
+    os.dup2(descriptor, standard)
+    os.set_inheritable(standard, True)
+os.execv(sys.argv[3], sys.argv[3:])"""
+"""A program that becomes the browser, with the pipes where it looks for them: it reads from 3 and writes to 4."""
 PATIENCE = 60.0
 """Seconds after which a browser that does not answer is ended."""
 
@@ -49,11 +58,9 @@ class Browser:
         self._profile = tempfile.TemporaryDirectory(prefix="mpbook-browser-", ignore_cleanup_errors=True)
         in_read, in_write = os.pipe()
         out_read, out_write = os.pipe()
-        # The browser reads from descriptor 3 and writes to 4; a shell puts the pipes there.
-        script = f'exec "$0" "$@" 3<&{in_read} 4>&{out_write}'
         arguments = [program, *QUIET, f"--user-data-dir={self._profile.name}", "about:blank"]
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", script, *arguments],
+            [sys.executable, "-ISc", LAUNCHER, str(in_read), str(out_write), *arguments],
             pass_fds=(in_read, out_write),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -68,15 +75,23 @@ class Browser:
         self.events: list[dict[str, Any]] = []
 
     def __enter__(self) -> Browser:
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
+        try:
+            target = self.call("Target.createTarget", url="about:blank")["targetId"]
+            self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                self.call(f"{domain}.enable")
+        except MplibError:
+            self.close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the browser, and remove what it wrote."""
         self._process.kill()
         self._process.wait()
         self._to.close()

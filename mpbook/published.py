@@ -52,10 +52,11 @@ def notebook(book: Book, preset: str, chapter: str, address: str) -> nbformat.No
 
 
 def rows(book: Book, preset: str, chapter: str) -> list[Row]:
-    """The rows behind a chapter's figures and tables: those that it names, its own run among them, each once."""
+    """The rows behind a chapter's figures and tables: its own run and those that it names, each once."""
     known = tracing.known(book, preset)
-    cells = notebooks.code_cells(notebooks.read(book.executed(preset, chapter)))
-    names = {name for cell in cells for name in tracing.named(cell)}
+    made = notebooks.read(book.executed(preset, chapter))
+    names = {made["metadata"]["mpbook"]["run"]}
+    names |= {name for cell in notebooks.code_cells(made) for name in tracing.named(cell)}
     return [read_json(known[name]) for name in sorted(names)]
 
 

@@ -15,10 +15,11 @@ from mplib import cli
 
 def text() -> str:
     """A section for each program, and in it one for each command."""
-    return "\n\n".join([*_program(cli.parser()), *_program(options.parser())])
+    return "\n\n".join([*program(cli.parser()), *program(options.parser())])
 
 
-def _program(parser: argparse.ArgumentParser) -> Iterator[str]:
+def program(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The sections of one program: itself, then its commands."""
     yield f"({anchor(parser)})=\n## `{parser.prog}`"
     yield from _body(parser)
     for command in _commands(parser).values():
