@@ -20,8 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line; default that of the process.
 
     Returns:
-        0 if all went well, 1 for a sweep or pages with failures, 2 for anything a user can put right, nbval's status for
-        ``compare``, 130 if interrupted.
+        0 if all went well, 1 for a sweep or pages with failures, 2 for anything a user can put right, nbval's status
+        for ``compare``, 130 if interrupted.
     """
     options = parser().parse_args(arguments)
     try:

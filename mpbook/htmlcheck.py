@@ -1,4 +1,4 @@
-"""The built pages as a reader gets them: images that say what they show, links that lead somewhere, no debris, no network.
+"""The built pages as a reader gets them: images that say what they show, links that lead somewhere, no debris.
 
 Sphinx warns about many mistakes in the sources. This looks at the result, and finds what no source check can:
 alternative text that is a file name, an anchor that is gone, a traceback among the outputs, a run without its row.
@@ -155,7 +155,7 @@ def _debris(soup: BeautifulSoup) -> Iterator[str]:
     for tag in content.select(".system-message, .problematic"):
         yield f"the page holds a message of the build: {_shorten(tag.get_text())}"
     prose = copy.copy(content)
-    for code in prose.find_all(["pre", "code", "script"]):
+    for code in prose.select("pre, code, script, .math"):
         code.extract()
     for text in re.findall(r".{0,30}(?:\?{2,}|\{(?:ref|numref|cite|eq|doc|term)\}).{0,30}", prose.get_text()):
         yield f"the text holds an unresolved reference: {_shorten(text)}"
@@ -168,7 +168,8 @@ def _lengths(soup: BeautifulSoup) -> Iterator[str]:
                             ("rows", [len(table.find_all("tr")) for table in output.find_all("table")])):  # fmt: skip
             for length in parts:
                 if length > LONGEST_OUTPUT:
-                    yield f"an output has {length} {kind}, expected at most {LONGEST_OUTPUT}: {_shorten(output.get_text())}"
+                    start = _shorten(output.get_text())
+                    yield f"an output has {length} {kind}, expected at most {LONGEST_OUTPUT}: {start}"
 
 
 def _runs(soup: BeautifulSoup, path: Path, folder: Path) -> Iterator[str]:

@@ -126,10 +126,11 @@ def problems(path: Path) -> list[str]:
 
 def _exercise_problems(text: str) -> list[str]:
     """Each exercise has a solution; and Python in a solution is a cell, which is run, not an example in the text."""
-    names = re.findall(r"^:label: (\S+)", text, re.MULTILINE)
+    exercise = r"^[`:~]{3,}\{exercise(?:-start)?\}[^\n]*\n(?::(?!label)[^\n]*\n)*:label: (\S+)"
+    names = re.findall(exercise, text, re.MULTILINE)
     solved = set(re.findall(r"^[`:~]{3,}\{solution(?:-start)?\} (\S+)", text, re.MULTILINE))
-    exercises = re.findall(r"^[`:~]{3,}\{exercise(?:-start)?\}[^\n]*\n(?:^:(?!label)[^\n]*\n)*:label: (\S+)", text, re.MULTILINE)
-    found = [f"the exercise {name} has no solution, expected a {{solution}} {name}" for name in exercises if name not in solved]
+    missing = [name for name in names if name not in solved]
+    found = [f"the exercise {name} has no solution, expected a {{solution}} {name}" for name in missing]
     found += [f"there is a solution of {name}, which is no exercise here" for name in sorted(solved - set(names))]
     if re.search(r"^[ ]*[`~]{3,}[ ]*(python|\{code-block\} python)", text, re.MULTILINE):
         found.append("a text cell holds Python in a fence, expected a code cell, which is run")

@@ -88,7 +88,12 @@ def configuration(book: Book) -> dict[str, Any]:
     config.setdefault("execute", {})["execute_notebooks"] = "off"
     address = repository(book.root)
     if address:
-        config["repository"] = {"branch": published.BRANCH, "path_to_book": "", **config.get("repository", {}), "url": address}
+        config["repository"] = {
+            "branch": published.BRANCH,
+            "path_to_book": "",
+            **config.get("repository", {}),
+            "url": address,
+        }
     else:
         config.pop("launch_buttons", None)
         config.pop("repository", None)

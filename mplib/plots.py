@@ -48,9 +48,11 @@ LOOKS = {
     "shuffled": Look("phi, shuffled", "shuffled\nphi", "#3E9CD1", "X", ":"),
     "phi": Look("meta-trained phi", "learned\nphi", "#0072B2", "D", "-"),
 }
-"""The look of each method of :func:`mplib.regularizers.names`: families share a colour and differ in marker and line; in
-grey, two methods of equal lightness differ in their marker. The colours are those of Okabe and Ito, two of them darker so
-that each has a contrast of 3 to white."""
+"""The look of each method of :func:`mplib.regularizers.names`.
+
+Families share a colour and differ in marker and line; in grey, two methods of equal lightness differ in their marker.
+The colours are those of Okabe and Ito, two of them darker, so that each has a contrast of 3 to white.
+"""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#C68700", "#3E9CD1", "#444444")
 """For series that are not methods, in this order."""

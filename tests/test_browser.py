@@ -21,7 +21,8 @@ def view() -> Iterator[browser.Browser]:
 
 def test_a_page_is_opened_at_a_width_and_in_a_colour(view: browser.Browser, tmp_path: Path) -> None:
     page = tmp_path / "a page.html"
-    page.write_text("<!doctype html><meta charset=utf-8><meta name=viewport content=width=device-width><title>Ä</title>")
+    head = "<!doctype html><meta charset=utf-8><meta name=viewport content=width=device-width>"
+    page.write_text(f"{head}<title>Ä</title>")
     view.open(page, 390, dark=True)
     assert view.ask("[document.title, innerWidth, matchMedia('(prefers-color-scheme: dark)').matches]") == [
         "Ä", 390, True,

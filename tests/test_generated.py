@@ -13,6 +13,7 @@ from bs4 import BeautifulSoup
 import mplib
 from mpbook import execution, generated, presets
 from mpbook.generated import api, commands, costs, parameters
+from mpbook.generated.markup import MARK
 from mpbook.layout import PRESETS, Book
 from mplib import cli
 from mplib.errors import MplibError
@@ -119,7 +120,8 @@ def test_the_surface_is_what_the_package_gives() -> None:
 
 def test_every_module_is_described_once() -> None:
     book = Book(ROOT)
-    marks = [mark for page in book.pages if page.suffix == ".md" for mark in generated.MARK.finditer((ROOT / page).read_text())]
+    pages = [(ROOT / page).read_text() for page in book.pages if page.suffix == ".md"]
+    marks = [mark for page in pages for mark in MARK.finditer(page)]
     text = "\n".join(api.text(book, mark[2].split()) for mark in marks if mark[1] == "api")
     described = re.findall(r"automodule:: (\S+)", text)
     assert len(set(described)) == len(described)
@@ -136,6 +138,4 @@ def test_a_module_that_there_is_not_is_refused() -> None:
 
 def test_the_rows_of_the_costs_are_put_beside_the_pages(executed: Book, tmp_path: Path) -> None:
     costs.publish(executed, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {
-        path.name for path in costs.rows(executed, "smoke").values()
-    }
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in costs.rows(executed, "smoke").values()}

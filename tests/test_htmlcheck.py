@@ -45,7 +45,11 @@ def test_a_good_page_passes(tmp_path: Path) -> None:
         ("<h3>Two", '<img src="_images/a.png" alt="Accuracy/loss of two networks rises."><h3>Two', "of another image"),
         ("<pre>0.5", "<pre>0.5" + "\n0" * 70, "an output has 70 lines, expected at most 60"),
         ("<pre>0.5", f"<table>{'<tr><td>1</td></tr>' * 61}</table><pre>", "an output has 61 rows"),
-        ("<h2>One", '<script src="https://example.org/x.js"></script><h2>One', "needs https://example.org/x.js from the"),
+        (
+            "<h2>One",
+            '<script src="https://example.org/x.js"></script><h2>One',
+            "needs https://example.org/x.js from",
+        ),
         ("<h2>One", '<link rel="stylesheet" href="//example.org/x.css"><h2>One', "needs //example.org/x.css from the"),
         (' alt="Accuracy/loss of two networks rises."', "", "has no alternative text"),
         ('alt="Accuracy/loss of two networks rises."', 'alt=" "', "has no alternative text"),

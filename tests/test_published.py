@@ -25,7 +25,8 @@ def test_the_first_code_cell_installs_only_with_an_address_and_is_not_shown(exec
     assert notebooks.tags(first) == {"remove-cell"}
     assert ADDRESS in first["source"]
     without = published.notebook(executed, "smoke", "one", "")
-    assert [cell["id"] for cell in without["cells"]] == ["title", "parameters", "injected-parameters", "double", "figure", "foot"]  # fmt: skip
+    ids = [cell["id"] for cell in without["cells"]]
+    assert ids == ["title", "parameters", "injected-parameters", "double", "figure", "foot"]
 
 
 def test_the_first_cell_does_nothing_where_the_book_is_installed(
@@ -52,7 +53,7 @@ def test_the_first_cell_fetches_installs_and_goes_to_the_book_elsewhere(
     monkeypatch.setattr(util, "find_spec", lambda name: None)
     monkeypatch.chdir(tmp_path)
     exec(compile(published.INSTALL.format(address=ADDRESS), "cell", "exec"), {})
-    assert [command[:2] for command in ran][0] == ["git", "clone"]
+    assert ran[0][:2] == ["git", "clone"]
     assert ran[0][-2:] == [ADDRESS, "metaperturb-book"]
     assert ran[1][1:4] == ["-m", "pip", "install"]
     assert Path.cwd() == tmp_path / "metaperturb-book" / "book"

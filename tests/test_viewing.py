@@ -33,7 +33,8 @@ def test_everything_that_is_wrong_is_found_in_its_view(tmp_path: Path) -> None:
     found = _look(
         tmp_path,
         "<script src='http://localhost:9/x.js'></script><script>undefinedThing()</script>",
-        "<div style='width:700px'>wide</div><p style='color:#888;background:#fff'>pale</p><p class='dim' style='color:#555'>dim</p>"
+        "<div style='width:700px'>wide</div><p style='color:#888;background:#fff'>pale</p>"
+        "<p class='dim' style='color:#555'>dim</p>"
         "<script>console.error('unwell')</script>",
     )
     text = "\n".join(found)

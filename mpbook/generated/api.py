@@ -57,8 +57,7 @@ def text(book: Book, modules: list[str]) -> str:
 def _module(name: str, level: str) -> str:
     options = "   :members:\n   :member-order: bysource\n   :ignore-module-all:\n"
     return (
-        f"(module-{name.replace('.', '-')})=\n{level} `{name}`\n\n"
-        f"```{{eval-rst}}\n.. automodule:: {name}\n{options}```"
+        f"(module-{name.replace('.', '-')})=\n{level} `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n{options}```"
     )
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import html
-import inspect
 import re
 from collections.abc import Iterator
 
@@ -41,9 +39,9 @@ def anchor(parser: argparse.ArgumentParser) -> str:
 def _body(parser: argparse.ArgumentParser) -> Iterator[str]:
     """What it does, how it is called, what its words mean, and its examples."""
     if parser.description:
-        yield _paragraphs(parser, parser.description)
-    usage = parser.format_usage().removeprefix("usage: ").strip()
-    yield f"```text\n{inspect.cleandoc(usage)}\n```"
+        text = parser.description[0].upper() + parser.description[1:]
+        yield _paragraphs(parser, text if text.rstrip().endswith((".", ":")) else f"{text}.")
+    yield f"```text\n{_usage(parser)}\n```"
     pairs = [
         (_words(action), _meaning(parser, action))
         for action in _actions(parser)
@@ -55,10 +53,25 @@ def _body(parser: argparse.ArgumentParser) -> Iterator[str]:
         yield _paragraphs(parser, parser.epilog)
 
 
+def _usage(parser: argparse.ArgumentParser) -> str:
+    """The shortest form of a call: what has to be given, and that there are options."""
+    actions = [action for action in _actions(parser) if not isinstance(action, argparse._HelpAction)]
+    if _commands(parser):
+        return f"{parser.prog} {'|'.join(_commands(parser))} ..."
+    needed = [_words(action) for action in actions if action.required and action.option_strings]
+    given = [
+        _words(action) if action.required and action.nargs != "*" else f"[{_words(action)}]"
+        for action in actions
+        if not action.option_strings
+    ]
+    options = ["[options]"] if any(action.option_strings and not action.required for action in actions) else []
+    return " ".join([parser.prog, *given, *needed, *options])
+
+
 def _paragraphs(parser: argparse.ArgumentParser, text: str) -> str:
     """Text that its author has laid out stays as it is; other text flows."""
     filled = text % {"prog": parser.prog} if "%(prog)s" in text else text
-    raw = issubclass(parser.formatter_class, argparse.RawDescriptionHelpFormatter)
+    raw = isinstance(parser.formatter_class(prog="x"), argparse.RawDescriptionHelpFormatter)
     if raw and re.search(r"^ +\S", filled, re.MULTILINE):
         return f"```text\n{filled.strip()}\n```"
     return "\n\n".join(f"<p>{prose(' '.join(part.split()))}</p>" for part in filled.split("\n\n"))

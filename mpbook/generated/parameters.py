@@ -7,6 +7,8 @@ from mpbook.generated.markup import code
 from mpbook.layout import PRESETS, Book
 from mpbook.page import Shown, table
 
+SET_BY_US = "name of the preset, set by whatever runs the chapter"
+
 
 def text(book: Book) -> str:
     """A section for each chapter, in reading order."""
@@ -20,7 +22,7 @@ def _chapter(book: Book, name: str) -> str:
     rows = [
         {
             "parameter": code(parameter.name),
-            "meaning": parameter.help,
+            "meaning": parameter.help or (SET_BY_US if parameter.name == "preset" else ""),
             "type": code(parameter.type),
             **{preset: _value(values[parameter.name]) for preset, values in sizes.items()},
         }
