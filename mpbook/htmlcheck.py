@@ -6,7 +6,6 @@ alternative text that is a file name, an anchor that is gone, a traceback among 
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -127,7 +126,7 @@ def _anchors(path: Path) -> set[str]:
 @cache
 def _anchors_of(path: Path, changed: int) -> set[str]:
     soup = _parse(path)
-    return {_attribute(tag, key) for key in ("id", "name") for tag in soup.select(f"[{key}]")}
+    return {_attribute(tag, key) for tag in soup.find_all(True) for key in ("id", "name") if key in tag.attrs}
 
 
 def _headings(soup: BeautifulSoup) -> Iterator[str]:
@@ -144,7 +143,7 @@ def _headings(soup: BeautifulSoup) -> Iterator[str]:
 def _debris(soup: BeautifulSoup) -> Iterator[str]:
     """What a run or a build leaves on a page when something went wrong."""
     content = _content(soup)
-    for output in content.select(".cell_output"):
+    for output in content.find_all(class_="cell_output"):
         text = output.get_text()
         if "Traceback (most recent call last)" in text or output.select(".traceback, .highlight-ipythontb"):
             yield f"an output holds a traceback: {_shorten(text)}"
@@ -152,18 +151,25 @@ def _debris(soup: BeautifulSoup) -> Iterator[str]:
             yield f"an output holds what was written to stderr: {_shorten(output.select('.stderr')[0].get_text())}"
         if re.search(r"(?<![\w.-])nan(?![\w-])", text):
             yield f"an output holds 'nan': {_shorten(text)}"
-    for tag in content.select(".system-message, .problematic"):
+    for tag in content.find_all(class_=["system-message", "problematic"]):
         yield f"the page holds a message of the build: {_shorten(tag.get_text())}"
-    prose = copy.copy(content)
-    for code in prose.select("pre, code, script, .math"):
-        code.extract()
-    for text in re.findall(r".{0,30}(?:\?{2,}|\{(?:ref|numref|cite|eq|doc|term)\}).{0,30}", prose.get_text()):
+    prose = "".join(_prose(content))
+    for text in re.findall(r".{0,30}(?:\?{2,}|\{(?:ref|numref|cite|eq|doc|term)\}).{0,30}", prose):
         yield f"the text holds an unresolved reference: {_shorten(text)}"
+
+
+def _prose(tag: Tag) -> Iterator[str]:
+    """The strings of a page that are neither code nor mathematics."""
+    for child in tag.children:
+        if not isinstance(child, Tag):
+            yield str(child)
+        elif child.name not in ("pre", "code", "script") and "math" not in _attribute(child, "class").split():
+            yield from _prose(child)
 
 
 def _lengths(soup: BeautifulSoup) -> Iterator[str]:
     """No output is longer than a page: what nobody reads is no result."""
-    for output in _content(soup).select(".cell_output"):
+    for output in _content(soup).find_all(class_="cell_output"):
         for kind, parts in (("lines", [text.get_text().count("\n") for text in output.find_all("pre")]),
                             ("rows", [len(table.find_all("tr")) for table in output.find_all("table")])):  # fmt: skip
             for length in parts:
@@ -174,7 +180,7 @@ def _lengths(soup: BeautifulSoup) -> Iterator[str]:
 
 def _runs(soup: BeautifulSoup, path: Path, folder: Path) -> Iterator[str]:
     """Every run that is named has its row among the pages, and a link to it for the reader."""
-    for element in soup.select("[data-runs]"):
+    for element in soup.find_all(attrs={"data-runs": True}):
         links = {(path.parent / _attribute(link, "href")).resolve() for link in element.find_all("a")}
         for name in _attribute(element, "data-runs").split():
             row = folder / "runs" / f"{name}.json"
