@@ -180,7 +180,7 @@ def _lengths(soup: BeautifulSoup) -> Iterator[str]:
 
 def _runs(soup: BeautifulSoup, path: Path, folder: Path) -> Iterator[str]:
     """Every run that is named has its row among the pages, and a link to it for the reader."""
-    for element in soup.find_all(attrs={"data-runs": True}):
+    for element in soup.find_all(lambda tag: tag.has_attr("data-runs")):
         links = {(path.parent / _attribute(link, "href")).resolve() for link in element.find_all("a")}
         for name in _attribute(element, "data-runs").split():
             row = folder / "runs" / f"{name}.json"

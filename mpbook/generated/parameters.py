@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mpbook import notebooks, presets
 from mpbook.generated.markup import code
 from mpbook.layout import PRESETS, Book
 from mpbook.page import Shown, table
+from mpbook.parameters import resolve
 
 SET_BY_US = "name of the preset, set by whatever runs the chapter"
 
 
 def text(book: Book) -> str:
     """A section for each chapter, in reading order."""
-    return "\n\n".join(_chapter(book, name) for name in book.chapters)
+    overridden = {preset: presets.load(book, preset) for preset in PRESETS}
+    return "\n\n".join(
+        _chapter(book, name, {preset: {**overridden[preset][name], "preset": preset} for preset in PRESETS})
+        for name in book.chapters
+    )
 
 
-def _chapter(book: Book, name: str) -> str:
+def _chapter(book: Book, name: str, overridden: dict[str, dict[str, Any]]) -> str:
     declared = notebooks.declared(book.source(name))
-    sizes = {preset: presets.resolve(book, preset, name) for preset in PRESETS}
+    sizes = {preset: resolve(declared, values) for preset, values in overridden.items()}
     title = notebooks.title(notebooks.read(book.source(name)))
     rows = [
         {
