@@ -37,6 +37,7 @@ smoke: install unit
 	$(BIN)/python -m mpbook run --preset smoke
 	$(BIN)/python -m mpbook compare
 	$(BIN)/python -m mpbook render --preset smoke
+	$(BIN)/python -m mpbook look
 
 bench: install ## measure whether it is fast enough here, in under 8 minutes (BENCH= other words of `mplib bench`)
 	$(BIN)/python -m mplib bench $(BENCH)

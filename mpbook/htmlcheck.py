@@ -6,7 +6,6 @@ alternative text that is a file name, an anchor that is gone, a traceback among 
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -17,6 +16,8 @@ from bs4 import BeautifulSoup, Tag
 
 from mplib.errors import MplibError
 
+SHORTEST_ALT, LONGEST_ALT = 15, 600  # characters: a sentence, not a word and not a page
+LONGEST_OUTPUT = 60  # lines of text or rows of a table: about a page
 # Written by Sphinx for its own use; a reader does not read them.
 GENERATED = {"genindex.html", "search.html", "py-modindex.html"}
 
@@ -38,11 +39,17 @@ def problems(folder: Path) -> list[str]:
         if "_static" in page.parts:
             continue
         soup = _parse(path)
-        checks = [_links(soup, path, folder)]
+        checks = [_links(soup, path, folder), _network(soup)]
         if page.name not in GENERATED and not _redirects(soup):
-            checks += [_images(soup), _headings(soup), _debris(soup), _runs(soup, path, folder)]
+            checks += [_images(soup), _headings(soup), _debris(soup), _lengths(soup), _runs(soup, path, folder)]
         found += [f"{page}: {problem}" for check in checks for problem in check]
     return found
+
+
+def pages(folder: Path) -> list[Path]:
+    """The pages that a reader reads: not those that Sphinx makes for itself, and not redirects."""
+    found = [path for path in sorted(folder.rglob("*.html")) if "_static" not in path.relative_to(folder).parts]
+    return [path for path in found if path.name not in GENERATED and not _redirects(_parse(path))]
 
 
 @cache
@@ -65,6 +72,7 @@ def _redirects(soup: BeautifulSoup) -> bool:
 
 
 def _images(soup: BeautifulSoup) -> Iterator[str]:
+    seen: set[str] = set()
     for image in soup.find_all("img"):
         source, alt = _attribute(image, "src"), _attribute(image, "alt").strip()
         name = f"the image {source[:60]}"
@@ -72,6 +80,11 @@ def _images(soup: BeautifulSoup) -> Iterator[str]:
             yield f"{name} has no alternative text, expected a sentence that says what it shows"
         elif re.search(r"\.(png|svg|jpe?g|gif|webp)$|^\S*/\S*$|^_images", alt, re.IGNORECASE):
             yield f"{name} has the alternative text {alt!r}, which is a file's name, expected what it shows"
+        elif not SHORTEST_ALT <= len(alt) <= LONGEST_ALT:
+            yield f"{name} has an alternative text of {len(alt)} characters, expected a sentence or two"
+        elif alt in seen:
+            yield f"{name} has the alternative text of another image of the page, expected one of its own"
+        seen.add(alt)
 
 
 def _links(soup: BeautifulSoup, path: Path, folder: Path) -> Iterator[str]:
@@ -96,6 +109,16 @@ def _links(soup: BeautifulSoup, path: Path, folder: Path) -> Iterator[str]:
                 yield f"the link {target} leads to no such place on its page"
 
 
+def _network(soup: BeautifulSoup) -> Iterator[str]:
+    """What a page would fetch from elsewhere: it has to open from a disk, without a network."""
+    for tag, key in (("script", "src"), ("link", "href"), ("img", "src"), ("iframe", "src")):
+        for element in soup.find_all(tag):
+            target = _attribute(element, key)
+            rel = _attribute(element, "rel")
+            if urlsplit(target).netloc and (tag != "link" or re.search("stylesheet|preload|icon", rel)):
+                yield f"the page needs {target} from the network, expected a file beside it"
+
+
 def _anchors(path: Path) -> set[str]:
     return _anchors_of(path, path.stat().st_mtime_ns)
 
@@ -103,7 +126,7 @@ def _anchors(path: Path) -> set[str]:
 @cache
 def _anchors_of(path: Path, changed: int) -> set[str]:
     soup = _parse(path)
-    return {_attribute(tag, key) for key in ("id", "name") for tag in soup.select(f"[{key}]")}
+    return {_attribute(tag, key) for tag in soup.find_all(True) for key in ("id", "name") if key in tag.attrs}
 
 
 def _headings(soup: BeautifulSoup) -> Iterator[str]:
@@ -120,7 +143,7 @@ def _headings(soup: BeautifulSoup) -> Iterator[str]:
 def _debris(soup: BeautifulSoup) -> Iterator[str]:
     """What a run or a build leaves on a page when something went wrong."""
     content = _content(soup)
-    for output in content.select(".cell_output"):
+    for output in content.find_all(class_="cell_output"):
         text = output.get_text()
         if "Traceback (most recent call last)" in text or output.select(".traceback, .highlight-ipythontb"):
             yield f"an output holds a traceback: {_shorten(text)}"
@@ -128,18 +151,36 @@ def _debris(soup: BeautifulSoup) -> Iterator[str]:
             yield f"an output holds what was written to stderr: {_shorten(output.select('.stderr')[0].get_text())}"
         if re.search(r"(?<![\w.-])nan(?![\w-])", text):
             yield f"an output holds 'nan': {_shorten(text)}"
-    for tag in content.select(".system-message, .problematic"):
+    for tag in content.find_all(class_=["system-message", "problematic"]):
         yield f"the page holds a message of the build: {_shorten(tag.get_text())}"
-    prose = copy.copy(content)
-    for code in prose.find_all(["pre", "code", "script"]):
-        code.extract()
-    for text in re.findall(r".{0,30}(?:\?{2,}|\{(?:ref|numref|cite|eq|doc|term)\}).{0,30}", prose.get_text()):
+    prose = "".join(_prose(content))
+    for text in re.findall(r".{0,30}(?:\?{2,}|\{(?:ref|numref|cite|eq|doc|term)\}).{0,30}", prose):
         yield f"the text holds an unresolved reference: {_shorten(text)}"
+
+
+def _prose(tag: Tag) -> Iterator[str]:
+    """The strings of a page that are neither code nor mathematics."""
+    for child in tag.children:
+        if not isinstance(child, Tag):
+            yield str(child)
+        elif child.name not in ("pre", "code", "script") and "math" not in _attribute(child, "class").split():
+            yield from _prose(child)
+
+
+def _lengths(soup: BeautifulSoup) -> Iterator[str]:
+    """No output is longer than a page: what nobody reads is no result."""
+    for output in _content(soup).find_all(class_="cell_output"):
+        for kind, parts in (("lines", [text.get_text().count("\n") for text in output.find_all("pre")]),
+                            ("rows", [len(table.find_all("tr")) for table in output.find_all("table")])):  # fmt: skip
+            for length in parts:
+                if length > LONGEST_OUTPUT:
+                    start = _shorten(output.get_text())
+                    yield f"an output has {length} {kind}, expected at most {LONGEST_OUTPUT}: {start}"
 
 
 def _runs(soup: BeautifulSoup, path: Path, folder: Path) -> Iterator[str]:
     """Every run that is named has its row among the pages, and a link to it for the reader."""
-    for element in soup.select("[data-runs]"):
+    for element in soup.find_all(lambda tag: tag.has_attr("data-runs")):
         links = {(path.parent / _attribute(link, "href")).resolve() for link in element.find_all("a")}
         for name in _attribute(element, "data-runs").split():
             row = folder / "runs" / f"{name}.json"

@@ -22,6 +22,7 @@ from mplib.files import write_text
 CHECKED = "nbval-check-output"
 PARAMETERS = "parameters"
 INJECTED = "injected-parameters"
+LONGEST = 30  # lines of a code cell
 KNOWN_TAGS = {
     PARAMETERS, CHECKED, "hide-input", "hide-output", "hide-cell", "remove-input", "remove-output", "remove-cell",
     "full-width", "margin", "output_scroll",
@@ -63,6 +64,11 @@ def write(path: Path, notebook: nbformat.NotebookNode) -> None:
 def tags(cell: Mapping[str, Any]) -> set[str]:
     """The tags of a cell."""
     return set(cell["metadata"].get("tags", []))
+
+
+def title(notebook: Mapping[str, Any]) -> str:
+    """The title of a chapter: the first heading of its first cell."""
+    return next(line for line in notebook["cells"][0]["source"].splitlines() if line.startswith("# "))[2:].strip()
 
 
 def code_cells(notebook: Mapping[str, Any]) -> list[nbformat.NotebookNode]:
@@ -112,13 +118,30 @@ def problems(path: Path) -> list[str]:
         found.append("the first code cell, and only that one, is to be tagged 'parameters'")
     if not any(CHECKED in tags(cell) for cell in code):
         found.append(f"no cell is tagged {CHECKED!r}, expected at least one whose output is compared with a reference")
+    found += _exercise_problems("\n".join(cell["source"] for cell in cells if cell["cell_type"] == "markdown"))
     for cell in cells:
         found += [f"cell {cell['id']}: {problem}" for problem in _cell_problems(cell)]
     return [f"{path.name}: {problem}" for problem in found]
 
 
+def _exercise_problems(text: str) -> list[str]:
+    """Each exercise has a solution; and Python in a solution is a cell, which is run, not an example in the text."""
+    exercise = r"^[`:~]{3,}\{exercise(?:-start)?\}[^\n]*\n(?::(?!label)[^\n]*\n)*:label: (\S+)"
+    names = re.findall(exercise, text, re.MULTILINE)
+    solved = set(re.findall(r"^[`:~]{3,}\{solution(?:-start)?\} (\S+)", text, re.MULTILINE))
+    missing = [name for name in names if name not in solved]
+    found = [f"the exercise {name} has no solution, expected a {{solution}} {name}" for name in missing]
+    found += [f"there is a solution of {name}, which is no exercise here" for name in sorted(solved - set(names))]
+    if re.search(r"^[ ]*[`~]{3,}[ ]*(python|\{code-block\} python)", text, re.MULTILINE):
+        found.append("a text cell holds Python in a fence, expected a code cell, which is run")
+    return found
+
+
 def _cell_problems(cell: Mapping[str, Any]) -> list[str]:
     found = []
+    lines = len(cell["source"].splitlines())
+    if cell["cell_type"] == "code" and lines > LONGEST:
+        found.append(f"has {lines} lines, expected at most {LONGEST}")
     if cell.get("outputs") or cell.get("execution_count") is not None:
         found.append("has outputs or an execution count, expected a stripped source (nbstripout --keep-id)")
     unknown_tags = sorted(tags(cell) - KNOWN_TAGS)

@@ -9,11 +9,11 @@ table of needs (a promise, rounded) are left out. What is left has to come from 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpbook import notebooks
+from mpbook import texts
 from mpbook.layout import Book, read_yaml
 from mplib.errors import MplibError
 
@@ -35,15 +35,8 @@ MEASURED = re.compile(
 )
 """What a typed result looks like."""
 
-_NOT_PROSE = (
-    r"<!--.*?-->|<svg.*?</svg>|^%.*?$",
-    r"\$\$.*?\$\$|\\begin\{.*?\\end\{\w+\*?\}|(?<!\\)\$[^$]*\$",
-    r"\{[\w:-]+\}`[^`]*`",  # roles, citations
-    r"(?<!`)`[^`]+`(?!`)",
-    r"\]\([^)]*\)|https?://\S+",
-    r"^\|\s*Time\s*\|.*?$",
-)
-_TEXT_BLOCKS = r"\{(exercise|solution|note|tip|warning|important|admonition|dropdown|margin|grid)"
+_TIMES = r"^\|\s*Time\s*\|.*?$"
+"""A promise of a chapter, not a result."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +59,7 @@ def problems(book: Book) -> list[str]:
     allowed = load(book.root / "book" / ALLOWED)
     found, used = [], set()
     for page in book.pages:
-        for place, text in _texts(book.root / page):
+        for place, text in texts.texts(book.root / page):
             mine = [entry for entry in allowed if entry.page in ("", page.stem)]
             used |= {entry for entry in mine if entry.text in _flat(text)}
             found += [f"{page.name}{place}: {hit}" for hit in typed(text, [entry.text for entry in mine])]
@@ -87,10 +80,7 @@ def typed(text: str, allowed: Iterable[str] = ()) -> list[str]:
         >>> typed("Strength rises over the first 40 % of a run.", ["first 40 % of"])
         []
     """
-    text = "\n".join(_without_code(text))
-    for pattern in _NOT_PROSE:
-        text = re.sub(pattern, " ", text, flags=re.MULTILINE | re.DOTALL)
-    flat = _flat(text)
+    flat = _flat(texts.prose(text, _TIMES))
     for words in allowed:
         flat = flat.replace(_flat(words), " ")
     found = []
@@ -116,37 +106,6 @@ def load(path: Path) -> list[Typed]:
         if not all(isinstance(value, str) and value.strip() for value in entry.values()):
             raise MplibError(f"{path.name} has the entry {entry!r}, expected words in quotes and a reason")
     return [Typed(**entry) for entry in entries]
-
-
-def _texts(path: Path) -> Iterator[tuple[str, str]]:
-    """The texts of a page with where they are; captions and alternative texts are texts too."""
-    if path.suffix == ".md":
-        yield "", path.read_text(encoding="utf-8")
-        return
-    for cell in notebooks.read(path)["cells"]:
-        if cell["cell_type"] == "markdown":
-            yield f", cell {cell['id']}", cell["source"]
-        figure = cell["metadata"].get("mystnb", {})
-        for text in (figure.get("figure", {}).get("caption"), figure.get("image", {}).get("alt")):
-            if text:
-                yield f", figure of cell {cell['id']}", text
-
-
-def _without_code(text: str) -> Iterator[str]:
-    """The lines outside of code blocks; blocks that hold text, such as exercises, are kept."""
-    code, texts = "", list[str]()  # the fence of the code block that is open, and those of open text blocks
-    for line in text.splitlines():
-        fence, info = re.match(r"\s*(`{3,}|~{3,}|:{3,}|)(.*)", line).groups()  # type: ignore[union-attr]
-        if code:
-            code = "" if fence == code and not info.strip() else code
-        elif not fence:
-            yield line
-        elif texts and fence == texts[-1] and not info.strip():
-            texts.pop()
-        elif fence[0] == ":" or re.match(_TEXT_BLOCKS, info):
-            texts.append(fence)
-        else:
-            code = fence
 
 
 def _flat(text: str) -> str:

@@ -19,7 +19,8 @@ from typing import Any
 
 import yaml
 
-from mpbook import execution, htmlcheck, tracing
+from mpbook import execution, generated, htmlcheck, notebooks, published, tracing
+from mpbook.generated import costs
 from mpbook.layout import Book, read_yaml
 from mplib.errors import MplibError
 from mplib.files import write_text
@@ -52,6 +53,8 @@ def render(book: Book, preset: str) -> Path:
     site = assemble(book, preset)
     html = _build(site, book.build(preset) / "pages")
     tracing.publish(book, preset, html / "runs")
+    costs.publish(book, html / "runs")
+    published.publish_rows(book, preset, html / "runs")
     found = htmlcheck.problems(html)
     if found:
         raise MplibError("\n".join([*found, f"{len(found)} problems in the pages under {html}"]))
@@ -70,7 +73,8 @@ def assemble(book: Book, preset: str) -> Path:
     for path in [book.root / "_toc.yml", *book.root.glob("*.md")]:
         shutil.copy2(path, site / path.name)
     for name in book.chapters:
-        shutil.copy2(book.executed(preset, name), site / book.relative(name))
+        notebooks.write(site / book.relative(name), published.notebook(book, preset, name, repository(book.root)))
+    generated.fill(book, site)
     write_text(site / "_config.yml", yaml.safe_dump(configuration(book), sort_keys=False, allow_unicode=True))
     return site
 
@@ -84,7 +88,12 @@ def configuration(book: Book) -> dict[str, Any]:
     config.setdefault("execute", {})["execute_notebooks"] = "off"
     address = repository(book.root)
     if address:
-        config["repository"] = {"branch": "main", "path_to_book": "", **config.get("repository", {}), "url": address}
+        config["repository"] = {
+            "branch": published.BRANCH,
+            "path_to_book": "",
+            **config.get("repository", {}),
+            "url": address,
+        }
     else:
         config.pop("launch_buttons", None)
         config.pop("repository", None)

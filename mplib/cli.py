@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["evaluate", "nowhere.safetensors", "--data", "digits"])
         2
     """
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int | None] = given.command
     try:
         return command(given) or 0
@@ -50,12 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mplib", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    """The parser of every command, those of other packages included."""
+    whole = argparse.ArgumentParser(prog="mplib", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
     for module in (learning, comparison, scoring, attacking, records, timing, datasets, about):
         module.add(commands)
     # By name: a package that is installed twice declares its commands twice.
     for entry in {entry.name: entry for entry in sorted(entry_points(group=COMMANDS))}.values():
         entry.load().add(commands)
-    return parser
+    return whole

@@ -33,26 +33,29 @@ LOOKS = {
     "weight_decay": Look("weight decay", "weight\ndecay", "#444444", "v", "--"),
     "label_smoothing": Look("label smoothing", "label\nsmoothing", "#444444", "P", ":"),
     "dropout": Look("Dropout", "Dropout", "#D55E00", "o", "-"),
-    "spatial_dropout": Look("SpatialDropout", "Spatial-\nDropout", "#D55E00", "s", "--"),
+    "spatial_dropout": Look("SpatialDropout", "Spatial-\nDropout", "#D55E00", "x", "--"),
     "dropblock": Look("DropBlock", "Drop-\nBlock", "#D55E00", "p", "-."),
     "stochastic_depth": Look("stochastic depth", "stochastic\ndepth", "#D55E00", "v", ":"),
-    "information_dropout": Look("Information Dropout", "Information\nDropout", "#D55E00", "D", (0, (3, 1, 1, 1))),
-    "mixup": Look("mixup", "mixup", "#CC79A7", "o", "-"),
-    "cutmix": Look("CutMix", "CutMix", "#CC79A7", "p", "--"),
+    "information_dropout": Look("Information Dropout", "Information\nDropout", "#D55E00", "P", (0, (3, 1, 1, 1))),
+    "mixup": Look("mixup", "mixup", "#CC79A7", "+", "-"),
+    "cutmix": Look("CutMix", "CutMix", "#CC79A7", "*", "--"),
     "manifold_mixup": Look("Manifold Mixup", "Manifold\nMixup", "#CC79A7", ">", "-."),
-    "untrained": Look("untrained phi", "untrained\nphi", "#E69F00", "s", "--"),
+    "untrained": Look("untrained phi", "untrained\nphi", "#C68700", "s", "--"),
     "noise": Look("matched plain noise", "plain\nnoise", "#009E73", "^", "-."),
-    "softplus_noise": Look("matched softplus noise", "softplus\nnoise", "#009E73", "<", ":"),
-    "noise_only": Look("phi, noise only", "noise\nonly", "#56B4E9", "<", "-."),
-    "scale_only": Look("phi, scale only", "scale\nonly", "#56B4E9", "h", "--"),
-    "deterministic": Look("phi, no draw", "no\ndraw", "#56B4E9", "d", "-"),
-    "shuffled": Look("phi, shuffled", "shuffled\nphi", "#56B4E9", "X", ":"),
-    "phi": Look("meta-trained phi", "learned\nphi", "#0072B2", "D", "-"),
+    "softplus_noise": Look("matched softplus noise", "softplus\nnoise", "#009E73", "1", ":"),
+    "noise_only": Look("phi (noise only)", "noise\nonly", "#3E9CD1", "<", "-."),
+    "scale_only": Look("phi (scale only)", "scale\nonly", "#3E9CD1", "h", "--"),
+    "deterministic": Look("phi (no draw)", "no\ndraw", "#3E9CD1", "d", "-"),
+    "shuffled": Look("phi (shuffled)", "shuffled\nphi", "#3E9CD1", "X", ":"),
+    "phi": Look("meta-trained phi", "meta-\ntrained phi", "#0072B2", "D", "-"),
 }
-"""The look of each method of :func:`mplib.regularizers.names`: families share a colour of Okabe and Ito, and differ in
-marker and line."""
+"""The look of each method of :func:`mplib.regularizers.names`.
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
+Families share a colour and differ in marker and line; in grey, two methods of equal lightness differ in their marker.
+The colours are those of Okabe and Ito, two of them darker, so that each has a contrast of 3 to white.
+"""
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#C68700", "#3E9CD1", "#444444")
 """For series that are not methods, in this order."""
 
 _STYLE: dict[Any, Any] = {
@@ -156,7 +159,11 @@ def plot_histories(ax: Axes, rows: Sequence[Mapping[str, Any]], column: str, fac
         steps = [point["step"] for point in histories[0]]
         values = factor * np.array([[point[column] for point in history] for history in histories])
         ax.fill_between(steps, values.min(axis=0), values.max(axis=0), color=style.colour, alpha=0.15, linewidth=0)
-        ax.plot(steps, values.mean(axis=0), linestyle=style.line, color=style.colour, label=style.label)
+        every = max(1, len(steps) // 6)  # some marks, for those who do not see the colour
+        ax.plot(
+            steps, values.mean(axis=0), linestyle=style.line, marker=style.marker, markevery=every, color=style.colour,
+            label=style.label,
+        )  # fmt: skip
     ax.set_xlabel("training step")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mpbook import execution, references, rendering
+from mpbook import browser, execution, references, rendering
 from mpbook.layout import Book
 from tests.tiny import Tiny
 
@@ -39,6 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what this machine cannot run."""
     reasons = {
         "gpu": "" if torch.cuda.is_available() else "no CUDA device",
+        "browser": "" if browser.find() else "no Chromium on this machine",
         "realdata": "" if os.environ.get("MPLIB_DATA") else "MPLIB_DATA is not set",
     }
     for item in items:

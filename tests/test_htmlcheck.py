@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mpbook.htmlcheck import problems
+from mpbook.htmlcheck import pages, problems
 from mplib.errors import MplibError
 
 GOOD = """
@@ -41,6 +41,16 @@ def test_a_good_page_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ('alt="Accuracy/loss of two networks rises."', 'alt="A plot"', "text of 6 characters"),
+        ("<h3>Two", '<img src="_images/a.png" alt="Accuracy/loss of two networks rises."><h3>Two', "of another image"),
+        ("<pre>0.5", "<pre>0.5" + "\n0" * 70, "an output has 70 lines, expected at most 60"),
+        ("<pre>0.5", f"<table>{'<tr><td>1</td></tr>' * 61}</table><pre>", "an output has 61 rows"),
+        (
+            "<h2>One",
+            '<script src="https://example.org/x.js"></script><h2>One',
+            "needs https://example.org/x.js from",
+        ),
+        ("<h2>One", '<link rel="stylesheet" href="//example.org/x.css"><h2>One', "needs //example.org/x.css from the"),
         (' alt="Accuracy/loss of two networks rises."', "", "has no alternative text"),
         ('alt="Accuracy/loss of two networks rises."', 'alt=" "', "has no alternative text"),
         ("Accuracy/loss of two networks rises.", "../_images/3fd1.png", "which is a file's name"),
@@ -78,6 +88,13 @@ def test_pages_of_the_theme_and_redirects_are_left_alone(tmp_path: Path) -> None
     (tmp_path / "_static" / "x.html").write_text('<a href="none.html">x</a>')
     redirect = '<meta http-equiv="Refresh" content="0; url=other.html"><a href="other.html">go</a>'
     assert _site(tmp_path, redirect) == []
+
+
+def test_the_pages_that_are_read_are_listed(tmp_path: Path) -> None:
+    _site(tmp_path, GOOD)
+    (tmp_path / "search.html").write_text("<p>search</p>")
+    (tmp_path / "old.html").write_text('<meta http-equiv="refresh" content="0; url=other.html">')
+    assert [page.name for page in pages(tmp_path)] == ["index.html", "other.html"]
 
 
 def test_there_has_to_be_a_book(tmp_path: Path) -> None:

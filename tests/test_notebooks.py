@@ -14,12 +14,20 @@ from mpbook import notebooks
 from mplib.errors import MplibError
 from tests.tiny import PARAMETERS, Tiny, chapter, code, markdown
 
+EXERCISE = "```{exercise} Why\n:label: ex-a\n\nIs it so?\n```\n"
+SOLUTION = "```{solution} ex-a\n:class: dropdown\n\nYes.\n```\n"
+
 Cells = list[dict[str, Any]]
 
 
 def test_a_right_chapter_has_no_problems(tiny: Tiny) -> None:
     root = tiny()
     assert notebooks.problems(root / "book" / "one.ipynb") == []
+
+
+def test_an_exercise_with_its_solution_and_a_command_are_right(tiny: Tiny) -> None:
+    text = EXERCISE + "\n" + SOLUTION + "\n```\npython -m mpbook run one\n```"
+    assert notebooks.problems(tiny({"one": [*chapter(), markdown("ex", text)]}) / "book" / "one.ipynb") == []
 
 
 def _edit(number: int, **changes: Any) -> Callable[[Cells], None]:
@@ -39,6 +47,10 @@ def _edit(number: int, **changes: Any) -> Callable[[Cells], None]:
         (_edit(2, metadata={}), "no cell is tagged 'nbval-check-output'"),
         (_edit(2, id="title"), "has two cells with the id 'title'"),
         (_edit(2, execution_count=1), "cell double: has outputs or an execution count"),
+        (_edit(2, source="1\n" * 31), "cell double: has 31 lines, expected at most 30"),
+        (lambda cells: cells.append(markdown("ex", EXERCISE)), "the exercise ex-a has no solution"),
+        (lambda cells: cells.append(markdown("ex", SOLUTION)), "a solution of ex-a, which is no exercise here"),
+        (lambda cells: cells.append(markdown("py", "```python\n1 + 1\n```")), "holds Python in a fence"),
         (_edit(2, metadata={"tags": ["nbval-check-output", "raises-exception"]}), "is tagged raises-exception"),
         (_edit(2, metadata={"tags": ["nbval-check-output"], "papermill": {}}), "has the metadata papermill"),
         (_edit(3, metadata={"mystnb": {"figure": {"caption": "A", "name": "b"}}}), "without alternative text"),

@@ -80,7 +80,8 @@ class Tiny:
         (self.root / "_config.yml").write_text(
             "title: Tiny\nauthor: Nobody\nonly_build_toc_files: true\nhtml: {use_repository_button: true}\n"
             "launch_buttons: {colab_url: 'https://colab.research.google.com'}\n"
-            "sphinx: {config: {numfig: true}}\n"
+            "sphinx: {extra_extensions: [mpbook.scripts], "
+            "config: {numfig: true, html_context: {default_mode: auto}}}\n"
         )
         toc = ["format: jb-book", "root: book/index", "chapters:", *(f"  - file: book/{name}" for name in chapters)]
         (self.root / "_toc.yml").write_text("\n".join(toc) + "\n")
