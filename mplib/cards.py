@@ -17,8 +17,8 @@ from mplib.files import read_json
 from mplib.perturb import MetaPerturb
 
 LIMITS = (
-    "It was learned with one kind of network, at one image size and with one recipe (above); it runs at other sites and "
-    "sizes, and whether it helps there is a question to measure.",
+    "It was learned with one kind of network, at one image size and with one recipe (above); it runs at other sites "
+    "and sizes, and whether it helps there is a question to measure.",
     "It is meant for training to the end on small data: a perturbed loss needs more steps than a plain one, and after "
     "few steps, or on much data, the plain network may be better.",
     "Credit meta-learning only where it beats both controls, an untrained phi and plain noise of the same mean and "

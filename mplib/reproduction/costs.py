@@ -199,8 +199,8 @@ class Costs:
             whole = _described(unit.data, scale.source_size)
             classes = -(-whole.classes // 5)
             each = whole.test // whole.classes
-            few = scale.selection_per_class
-            return Sizes(classes, classes * few, classes * max(0, each - few), whole.pixels)
+            trains = scale.selection_per_class
+            return Sizes(classes, classes * trains, classes * max(0, each - trains), whole.pixels)
         if unit.kind in ("meta", "source"):
             whole = _described(unit.data, scale.source_size)
             few = scale.source_per_class

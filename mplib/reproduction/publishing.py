@@ -34,12 +34,13 @@ def publish(shop: Workshop, folder: Path, authors: MetaPerturb | None = None) ->
     """
     if not shop.phis.settled and shop.settle() is None:
         raise MplibError(f"the suite meta in {shop.folder} is not finished, expected all of its phis and their scores")
+    theirs = None if authors is None else fingerprint(authors)
     choice = read_json(shop.folder / "meta" / "chosen.json")
     files = []
     for seed in shop.scale.meta_seeds:
         name = f"{shop.scale.source}-{seed}"
         made = shop.phis.place(seed) / "phi.safetensors"
-        found = effects(shop.store, fingerprint(MetaPerturb.load(made)), authors and fingerprint(authors))
+        found = effects(shop.store, fingerprint(MetaPerturb.load(made)), theirs)
         selection = {
             "images": f"{shop.scale.source}[selection]",
             "chosen": seed == choice["seed"],
@@ -85,8 +86,8 @@ def effects(store: RunStore, phi: str, authors: str | None = None) -> list[tuple
             effect: dict[str, Any] = {name: config[name] for name in ("data", "net", "steps")}
             effect |= {"against": against, "n": len(seeds), "finetuned": "source_network" in config}
             for score in ("accuracy", "nll"):
-                pairs = [[each[seed]["result"][score] for seed in seeds] for each in (own, other)]
-                interval = paired_interval(*pairs)
+                first, second = ([each[seed]["result"][score] for seed in seeds] for each in (own, other))
+                interval = paired_interval(first, second)
                 effect[score] = {"mean": interval.mean, "low": interval.low, "high": interval.high}
             found.append((effect, [each[seed]["key"] for each in (own, other) for seed in seeds]))
     return sorted(found, key=lambda pair: (pair[0]["data"], pair[0]["net"], pair[0]["finetuned"]))

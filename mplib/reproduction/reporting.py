@@ -99,8 +99,8 @@ def _difference(ours: dict[int, Row], theirs: dict[int, Row]) -> str | None:
     parts = []
     for score, (title, factor, decimals) in SCORES.items():
         if all(score in row["result"] for rows in (ours, theirs) for row in rows.values()):
-            pairs = [[factor * rows[seed]["result"][score] for seed in seeds] for rows in (ours, theirs)]
-            parts.append(f"{title} {interval_text(paired_interval(*pairs), decimals, sign='+')}")
+            first, second = ([factor * rows[seed]["result"][score] for seed in seeds] for rows in (ours, theirs))
+            parts.append(f"{title} {interval_text(paired_interval(first, second), decimals, sign='+')}")
     return f"{'  '.join(parts)}  n={len(seeds)}" if parts else None
 
 

@@ -122,8 +122,8 @@ class Workshop:
             samples=scale.samples,
         )
         if unit.kind == "selection":
-            few = {"per_class": scale.selection_per_class, "steps": scale.selection_steps, "tuning": True}
-            common = replace(common, **few)
+            few = scale.selection_per_class
+            common = replace(common, per_class=few, steps=scale.selection_steps, tuning=True)
         return [replace(common, seed=seed) for seed in unit.seeds]
 
     def images(self, unit: Unit) -> Dataset:
