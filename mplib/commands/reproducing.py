@@ -13,9 +13,9 @@ from mplib.commands.shared import add_command, load_phi, numbers, words
 from mplib.errors import MplibError
 
 if TYPE_CHECKING:
+    from mplib.reproduction.declarations import Unit
     from mplib.reproduction.scales import Scale
     from mplib.reproduction.schedule import Outcome
-    from mplib.reproduction.suites import Unit
     from mplib.reproduction.workshop import Workshop
 
 EPILOGUE = """\
@@ -41,7 +41,7 @@ suites, in the order in which minutes of a GPU are best spent:
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    from mplib.reproduction.suites import SUITES
+    from mplib.reproduction.declarations import SUITES
 
     text = "make a suite of runs by the paper's protocol, as far as a budget of minutes reaches"
     parser = add_command(commands, "reproduce", reproduce, text)
@@ -202,7 +202,7 @@ def _scale(given: argparse.Namespace) -> Scale:
 
 
 def _units(given: argparse.Namespace, scale: Scale, together: bool) -> list[Unit]:
-    from mplib.reproduction.suites import Wanted, units
+    from mplib.reproduction.declarations import Wanted, units
 
     return units(words(given.suites), scale, Wanted(given.data, given.nets, given.methods, given.seeds), together)
 

@@ -18,8 +18,8 @@ from mplib import nets, regularizers
 from mplib.benchmark.stretches import estimate, meta_training, training, training_together
 from mplib.benchmark.work import Setting
 from mplib.footprint import step_bytes
+from mplib.reproduction.declarations import Unit
 from mplib.reproduction.scales import Scale
-from mplib.reproduction.suites import Unit
 from mplib.runs import Row
 
 RATES = {"cuda": 5e12, "cpu": 4e10}

@@ -65,8 +65,10 @@ class Phis:
 
     @property
     def begun(self) -> bool:
-        """Whether one of the phis that the rule chooses from is there, or under way."""
-        return any(self._folder.glob("seed-*"))
+        """Whether one of the phis that the rule chooses from is there, or under way; or its row, from elsewhere."""
+        if any(self._folder.glob("seed-*")):
+            return True
+        return bool(self._store.rows(experiment="meta", net=self._scale.meta_net, tasks=self._scale.tasks))
 
     @property
     def settled(self) -> bool:

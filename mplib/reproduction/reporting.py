@@ -8,7 +8,7 @@ from pathlib import Path
 from mplib import runs
 from mplib.errors import MplibError
 from mplib.files import write_text
-from mplib.reproduction.suites import Unit
+from mplib.reproduction.declarations import Unit
 from mplib.reproduction.workshop import Workshop
 from mplib.runs import Row
 from mplib.stats import Interval, mean_interval, paired_interval

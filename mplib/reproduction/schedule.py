@@ -12,7 +12,7 @@ from types import FrameType
 
 from mplib.errors import MplibError
 from mplib.reproduction.costs import Costs
-from mplib.reproduction.suites import Unit
+from mplib.reproduction.declarations import Unit
 from mplib.reproduction.workshop import Workshop
 
 LONG = 0.25

@@ -21,10 +21,10 @@ from mplib.evaluation import draws, evaluate, is_noisy, score
 from mplib.experiments import Transfer, compare, transfer_config
 from mplib.montecarlo import sample_counts
 from mplib.perturb import MetaPerturb
+from mplib.reproduction.declarations import Unit
 from mplib.reproduction.phis import Phis, Unfinished, phi_of
 from mplib.reproduction.scales import Scale
 from mplib.reproduction.selection import SEEDS, selection_images
-from mplib.reproduction.suites import Unit
 from mplib.runs import Row, RunStore, run_key
 from mplib.saving import load_network
 
