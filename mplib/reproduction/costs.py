@@ -155,7 +155,7 @@ class Costs:
         ]  # fmt: skip
         if known:
             return Cost(scale.meta_steps * tasks * sum(known) / len(known), "measured", memory)
-        if self._timed:
+        if self._worth(scale.meta_steps):
             setting = Setting(unit.net, scale.batch_size, sizes.pixels, width, self._kind)
             found = estimate(
                 meta_training(setting, tasks), scale.meta_steps, torch.device(self._kind), 0.0, self._first
@@ -168,12 +168,13 @@ class Costs:
         """Seconds of a training step of one network."""
         width = self._scale.width if nets.takes_width(net) else None
         batch = self._scale.batch_size
-        if self._timed and replayed:
+        worth = self._worth(self._scale.steps)
+        if worth and replayed:
             setting = Setting(net, batch, pixels, width, self._kind)
             run = training_together(setting, 2, noisy) if self._together else training(setting, 1, noisy)
             found = estimate(run, self._scale.steps, torch.device(self._kind), 0.0, self._first)
             return found["ms_per_step"] / 1000 / (2 if self._together else 1), "timed"
-        if self._timed:
+        if worth:
             step, how = self._step(net, classes, pixels, noisy, True)
             return step * (EAGER if self._kind == "cuda" else 1.0), how
         operations = 3 * batch * flops(net, width, classes, pixels)
@@ -187,6 +188,10 @@ class Costs:
 
         method = regularizers.find(unit.method)
         return method.objective(method.resolve({})) is cross_entropy
+
+    def _worth(self, steps: int) -> bool:
+        """Whether steps may be timed, and a run is longer than that takes."""
+        return self._timed and steps > 4 * self._first
 
     @property
     def _first(self) -> int:
