@@ -179,7 +179,23 @@ class _Bench:
             noisy = first.method != "none"
             count = at_once(first.net, first.width, self.data, first.batch_size, noisy, self.device, count)
         for start in range(0, len(transfers), count):
-            self._chunk(transfers[start : start + count])
+            self._fitted(transfers[start : start + count])
+
+    def _fitted(self, transfers: Sequence[Transfer]) -> None:
+        """Train them together, or, where the estimate was wrong and the memory does not hold them, in two halves."""
+        try:
+            self._chunk(transfers)
+            return
+        except torch.OutOfMemoryError as error:
+            if len(transfers) == 1:
+                raise MplibError(
+                    f"the memory of {self.device} does not hold a run of {transfers[0].net} with batches of "
+                    f"{transfers[0].batch_size}, expected a smaller network, or smaller batches"
+                ) from error
+        torch.cuda.empty_cache()
+        middle = len(transfers) // 2
+        self._fitted(transfers[:middle])
+        self._fitted(transfers[middle:])
 
     def _chunk(self, transfers: Sequence[Transfer]) -> None:
         keys = {run_key(self._config(transfer)): transfer for transfer in transfers}

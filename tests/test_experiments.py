@@ -119,6 +119,28 @@ def test_what_was_trained_together_is_not_trained_again(tmp_path: Path, monkeypa
     assert [row["environment"].get("resumed", False) for row in rows] == [False, True, True]
 
 
+def test_where_the_memory_does_not_hold_them_fewer_are_trained_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mplib import experiments
+
+    most = 2
+
+    def small(nets: list[object], *given: object, **options: object) -> object:
+        if len(nets) > most:
+            raise torch.OutOfMemoryError
+        return original(nets, *given, **options)  # type: ignore[arg-type]
+
+    original = experiments.train_together
+    monkeypatch.setattr(experiments, "train_together", small)
+    transfers = [replace(SHORT, seed=seed) for seed in range(5)]
+    rows = compare(transfers, toy_data(), toy_phi(), RunStore(tmp_path), device="cpu", together=True)
+    assert [row["environment"]["together"] for row in rows] == [2, 2, 1, 2, 2]
+    most = 0
+    with pytest.raises(MplibError, match="does not hold a run of conv4"):
+        compare(transfers, toy_data(), toy_phi(), RunStore(tmp_path / "none"), device="cpu", together=True)
+
+
 def test_a_row_is_keyed_by_images_phi_and_source() -> None:
     from mplib.experiments import transfer_config
 

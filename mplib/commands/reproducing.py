@@ -31,6 +31,11 @@ The same command again goes on where the last one stopped: rows are never made t
 checkpoint. Seeds come first, then methods (on a GPU the seeds of a method are trained side by side), so what a stopped
 suite leaves behind can be compared. Status 0 also when the budget ended it, 1 when a run failed.
 
+--scale paper is the paper's protocol: 10,000 steps of 128 images, 100 samples, 5 seeds; phis from all of Tiny ImageNet,
+750 joint steps, resnet20. --scale small is for a CPU: a quarter of the source and of the batch, conv4, 1,000 steps, 20
+samples, 3 seeds, 2,000 test images. --scale toy is for tests. All settings: mplib/reproduction/scales.py; the rule by
+which one phi is chosen: mplib/reproduction/selection.py.
+
 --out holds runs/ (a row for each run; two folders merge with `mplib runs merge`), meta/seed-S/ (phis; a finished one
 whose provenance shows the declared settings is taken over), networks/ (those that are needed again), checkpoints/ and
 results.csv.
