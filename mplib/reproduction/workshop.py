@@ -57,7 +57,7 @@ class Workshop:
         self.together = self.device.type == "cuda" if together is None else together
         self.store = RunStore(folder / "runs")
         self.phis = Phis(folder, self.store, scale)
-        self._given, self._progress = phi, progress
+        self._given, self._progress, self._looked = phi, progress, -1
         self.data = cache(self._load)
 
     def _load(self, name: str) -> Dataset:
@@ -103,7 +103,8 @@ class Workshop:
         """The phi of all units that do not name one, and which it is."""
         if self._given is not None:
             return self._given, "the phi that was given"
-        if self.phis.begun and not self.phis.settled:
+        if not self.phis.settled and self.phis.begun and self._looked != (rows := len(self.store.keys())):
+            self._looked = rows  # it is asked for each unit, and only another row can change the answer
             self.settle()
         ours = self.phis.chosen()
         if ours is not None:
