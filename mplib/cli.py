@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 
-from mplib.commands import about, attacking, comparison, datasets, learning, records, scoring, timing
+from mplib.commands import about, attacking, comparison, datasets, learning, records, reproducing, scoring, timing
 from mplib.errors import MplibError
 
 COMMANDS = "mplib.commands"
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of every command, those of other packages included."""
     whole = argparse.ArgumentParser(prog="mplib", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for module in (learning, comparison, scoring, attacking, records, timing, datasets, about):
+    for module in (learning, comparison, reproducing, scoring, attacking, records, timing, datasets, about):
         module.add(commands)
     # By name: a package that is installed twice declares its commands twice.
     for entry in {entry.name: entry for entry in sorted(entry_points(group=COMMANDS))}.values():

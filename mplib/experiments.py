@@ -1,15 +1,16 @@
-"""One run of the question that the book asks: does a regulariser help this network on this data set?
+"""Methods compared on the same footing: runs paired by seed, each made once and kept as a row.
 
-A :class:`Transfer` says everything about a run, so two methods are compared on the same footing by changing one word
-of it: the same images, the same initial network, the same batches, the same budget, paired by seed.
+On a CPU all methods of a seed come before the next seed; on a GPU the seeds of a method are trained side by side, and
+the methods come one after another. What a stopped comparison leaves behind is balanced in either case.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -17,153 +18,30 @@ from typing import Any
 import torch
 from torch import nn
 
-from mplib import devices, nets, regularizers
-from mplib.attachment import attach
+from mplib import devices, regularizers
 from mplib.checkpoints import PathLike
-from mplib.data import Dataset, Split, normalise
-from mplib.data.dataset import interleave
+from mplib.data import Dataset
 from mplib.errors import MplibError
-from mplib.evaluation import evaluate
-from mplib.finetuning import transfer_convolutions
-from mplib.history import History
-from mplib.mislabelling import mislabel
+from mplib.footprint import at_once
 from mplib.perturb import MetaPerturb
-from mplib.regularizers import Moments, Start, dropped_fractions, site_moments
+from mplib.provenance import environment
+from mplib.regularizers import Moments
 from mplib.runs import Row, RunStore, run_key
 from mplib.saving import save_network
-from mplib.second_looks import second_looks
-from mplib.seeding import derive, private_randomness
-from mplib.training import train
+from mplib.training import train_together
+from mplib.transfers import Prepared as Prepared
+from mplib.transfers import Transfer as Transfer
+from mplib.transfers import judge, prepare
+from mplib.transfers import run_transfer as run_transfer
 
 METHODS = {name: regularizers.find(name).text for name in ("none", "untrained", "noise", "phi")}
 """The question in four words: nothing, the two controls, and phi. :func:`mplib.regularizers.names` has all methods."""
 
-FITTED = 256
-"""Training images, at most, that are answered again at the end, and that moments are measured on."""
-
 POINTS = 20
 """Points of the history that a row keeps."""
 
-HELD = 500
-"""Training images, at most, of those that ``per_class`` left out, on which a temperature is fitted."""
-
 # A row says these only where they are used, so that rows from before there was such a thing keep their meaning.
 _UNSAID = ("options", "label_noise", "tuning")
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """A network, a data set, a method, and a budget.
-
-    Attributes:
-        method: a name of :func:`mplib.regularizers.names`.
-        net: a name of :func:`mplib.nets.names`.
-        width: channels of conv4 and conv6; their default if None.
-        per_class: training images of each class, drawn by the seed; all of them if None.
-        steps, batch_size: the budget, see :class:`mplib.recipe.Recipe`.
-        clip: upper bound of perturbed maps; none if None.
-        samples: Monte-Carlo samples of the final test.
-        seed: of the training images, the initial network, the batches and the noise.
-        options: settings of the method that are not its defaults.
-        label_noise: part of the training images whose label is wrong, drawn by the seed.
-        tuning: score on the training images that ``per_class`` left out, not on test images: for choosing settings.
-    """
-
-    method: str
-    net: str = "conv4"
-    width: int | None = None
-    per_class: int | None = None
-    steps: int = 10_000
-    batch_size: int = 128
-    clip: float | None = 100.0
-    samples: int = 100
-    seed: int = 0
-    options: dict[str, float] = field(default_factory=dict, hash=False)
-    label_noise: float = 0.0
-    tuning: bool = False
-
-
-def run_transfer(
-    transfer: Transfer,
-    data: Dataset,
-    phi: MetaPerturb | None = None,
-    moments: Moments | None = None,
-    *,
-    device: str | torch.device = "auto",
-    source: nn.Module | None = None,
-    progress: bool = False,
-    **options: Any,
-) -> tuple[dict[str, Any], nn.Module, History]:
-    """Train and test one network.
-
-    Args:
-        transfer: what to run.
-        data: where to; its whole test split is scored.
-        phi: the perturbation of method ``"phi"`` and its variants.
-        moments: mean and spread at each site, for the methods ``"noise"`` and ``"softplus_noise"``.
-        device: where to run.
-        source: a trained network whose convolutions to start from (fine-tuning); a fresh start if None.
-        progress: show a progress bar.
-        **options: ``checkpoint``, ``checkpoint_every``, ``resume`` and ``probe`` of :func:`mplib.train`.
-
-    Returns:
-        The result (scores, and those of two :mod:`second looks <mplib.second_looks>`, training loss, how well the
-        training images themselves are answered at the end, for phi its moments at each site, for the dropout family
-        the part that it drops), the network, and the history.
-
-    Raises:
-        MplibError: an unknown method, a setting that it does not have, or one whose phi or moments are missing.
-
-    Example:
-        >>> import mplib
-        >>> digits = mplib.data.load("digits", image_size=16)
-        >>> transfer = Transfer("untrained", width=4, per_class=2, steps=2, samples=1)
-        >>> result, net, history = run_transfer(transfer, digits, device="cpu")
-        >>> 0 <= result["accuracy"] <= 1
-        True
-    """
-    method = regularizers.find(transfer.method)
-    settings = method.resolve(transfer.options)
-    place = devices.resolve(device)
-    data, judged, held = _images(transfer, data)
-    with private_randomness():
-        torch.manual_seed(derive(transfer.seed, "network"))
-        net = nets.build(transfer.net, data.num_classes, data.image_size, transfer.width)
-    if source is not None:
-        transfer_convolutions(source, net)
-    with private_randomness():
-        torch.manual_seed(derive(transfer.seed, "method"))
-        perturbation = method.perturbation(Start(net, data.image_size, settings, phi, moments, transfer.seed))
-    if perturbation is not None:
-        places = method.places(net, data.image_size)
-        attach(net, perturbation, image_size=data.image_size, clip=transfer.clip, sites=places)
-    history = train(
-        net,
-        data,
-        **{"steps": transfer.steps, "batch_size": transfer.batch_size, **method.overrides(settings)},
-        objective=method.objective(settings),
-        seed=transfer.seed,
-        device=place,
-        progress=progress,
-        **options,
-    )
-    metrics = evaluate(net, judged, samples=transfer.samples, seed=transfer.seed)
-    seen = evaluate(net, data.train.take(torch.arange(min(FITTED, data.train.n))), samples=transfer.samples)
-    result: dict[str, Any] = {
-        **metrics.row(),
-        "train_loss": history.rows[-1]["loss"],
-        "train_accuracy": history.rows[-1]["accuracy"],
-        "fitted_accuracy": seen.accuracy,
-        "fitted_nll": seen.nll,
-        **second_looks(net, data.train, held, judged, transfer.samples, transfer.seed),
-    }
-    images = normalise(data.train.images[:FITTED]).to(place)
-    if isinstance(perturbation, MetaPerturb):
-        result["site_moments"] = site_moments(net, images)
-    dropped = dropped_fractions(net, images)
-    if dropped is not None:
-        result["dropped"] = dropped
-    return result, net, history
 
 
 def compare(
@@ -175,13 +53,14 @@ def compare(
     device: str | torch.device = "auto",
     source: nn.Module | None = None,
     networks: PathLike | None = None,
+    checkpoints: PathLike | None = None,
     jobs: int = 1,
+    together: bool | None = None,
     progress: bool = False,
 ) -> list[Row]:
     """Make, or find in the store, one run for each of several transfers.
 
-    All methods of a seed come before the next seed, so what a stopped comparison leaves behind is balanced. The noise
-    controls are matched to phi in the run of the same settings and seed; that run is made first.
+    The noise controls are matched to phi in the run of the same settings and seed; that run is made first.
 
     Args:
         transfers: the runs, usually the product of methods and seeds.
@@ -190,10 +69,12 @@ def compare(
         store: where rows are looked up and kept; the history of each run is in its row.
         device: where to run.
         source: a trained network to fine-tune from; a fresh start if None.
-        networks: folder for the trained networks and for checkpoints, from which an interrupted run goes on; neither
-            is written if None.
+        networks: folder for the trained networks; they are not kept if None.
+        checkpoints: folder for checkpoints, from which an interrupted run goes on; that of the networks if None.
         jobs: processes on a CPU, each with its share of the threads and whole seeds at a time; at least 1. On a GPU
             there is one.
+        together: train the seeds of a method side by side (:func:`mplib.train_together`), as many as the memory holds;
+            the rows are the same, and say in their environment how many were trained together. None: on a GPU.
         progress: show a progress bar for each run.
 
     Returns:
@@ -201,13 +82,15 @@ def compare(
     """
     if jobs < 1:
         raise MplibError(f"jobs is {jobs}, expected at least 1")
-    folder = None if networks is None else Path(networks)
-    bench = _Bench(data, phi, store, devices.resolve(device), source, folder, progress)
-    by_seed: dict[int, list[Transfer]] = {}
-    for transfer in transfers:
-        by_seed.setdefault(transfer.seed, []).append(transfer)
-    groups = list(by_seed.values())
-    workers = min(jobs, len(by_seed)) if bench.device.type == "cpu" else 1
+    place = devices.resolve(device)
+    kept, unfinished = (None if folder is None else Path(folder) for folder in (networks, checkpoints or networks))
+    bench = _Bench(data, phi, store, place, source, kept, unfinished, progress)
+    if place.type == "cuda" if together is None else together:
+        for group in _groups(transfers, lambda transfer: replace(transfer, seed=0)):
+            bench.side_by_side(group)
+        return bench.rows(transfers)
+    groups = _groups(transfers, lambda transfer: transfer.seed)
+    workers = min(jobs, len(groups)) if place.type == "cpu" else 1
     if workers > 1:
         threads = max(1, torch.get_num_threads() // workers)
         with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
@@ -216,6 +99,35 @@ def compare(
                 done.result()  # the first failure is raised here; what is under way ends, the rest is not begun
     made = {id(transfer): bench.row(transfer) for group in groups for transfer in group}
     return [made[id(transfer)] for transfer in transfers]
+
+
+def transfer_config(
+    transfer: Transfer, data: Dataset, phi: MetaPerturb | None = None, source: nn.Module | None = None
+) -> dict[str, Any]:
+    """What a row of :func:`compare` is keyed by: the transfer, and the fingerprints of images, phi and source.
+
+    Example:
+        >>> import mplib
+        >>> config = transfer_config(Transfer("none"), mplib.data.load("digits"))
+        >>> config["data"], config["steps"], "phi" in config
+        ('digits', 10000, False)
+    """
+    method = regularizers.find(transfer.method)
+    said = {**asdict(transfer), "options": method.resolve(transfer.options)}
+    config: dict[str, Any] = {
+        "experiment": "transfer",
+        **{name: value for name, value in said.items() if value or name not in _UNSAID},
+        "data": data.name,
+        "image_size": data.image_size,
+        "images": data.fingerprint[:16],
+    }
+    if method.uses is not None:
+        if phi is None:
+            raise MplibError(f"method is {transfer.method!r} and no phi was given, expected a MetaPerturb")
+        config["phi"] = fingerprint(phi)
+    if source is not None:
+        config["source_network"] = fingerprint(source)
+    return config
 
 
 @dataclass(frozen=True)
@@ -228,54 +140,136 @@ class _Bench:
     device: torch.device
     source: nn.Module | None
     networks: Path | None
+    checkpoints: Path | None
     progress: bool
 
     def rows(self, transfers: Sequence[Transfer]) -> list[Row]:
         return [self.row(transfer) for transfer in transfers]
 
     def row(self, transfer: Transfer) -> Row:
-        moments = None
-        if regularizers.find(transfer.method).uses == "moments":
-            measured = self.row(replace(transfer, method="phi", options={}))["result"]["site_moments"]
-            moments = [(mean, deviation) for mean, deviation in measured]
+        moments = self._moments(transfer)
         config = self._config(transfer)
-        return self.store.load_or_run(config, lambda: self._make(transfer, moments, run_key(config)), self.device)
+        key = run_key(config)
+        options = self._checkpoint(key)
 
-    def _config(self, transfer: Transfer) -> dict[str, Any]:
-        method = regularizers.find(transfer.method)
-        said = {**asdict(transfer), "options": method.resolve(transfer.options)}
-        config: dict[str, Any] = {
-            "experiment": "transfer",
-            **{name: value for name, value in said.items() if value or name not in _UNSAID},
-            "data": self.data.name,
-            "image_size": self.data.image_size,
-            "images": self.data.fingerprint[:16],
-        }
-        if method.uses is not None:
-            config["phi"] = fingerprint(self.phi)
-        if self.source is not None:
-            config["source_network"] = fingerprint(self.source)
-        return config
+        def make() -> Mapping[str, Any]:
+            result, net, history = run_transfer(
+                transfer,
+                self.data,
+                self.phi,
+                moments,
+                device=self.device,
+                source=self.source,
+                progress=self.progress,
+                **options,
+            )
+            self._keep(transfer, net, key)
+            return {**result, "history": thinned(history.rows, POINTS)}
 
-    def _make(self, transfer: Transfer, moments: Moments | None, key: str) -> Mapping[str, Any]:
-        options: dict[str, Any] = {}
-        if self.networks is not None:
-            options = {"checkpoint": self.networks / f"{key}.checkpoint", "resume": True}
-        result, net, history = run_transfer(
-            transfer,
-            self.data,
-            self.phi,
-            moments,
+        row = self.store.load_or_run(config, make, self.device, **_resumed(options))
+        _remove(options)
+        return row
+
+    def side_by_side(self, transfers: Sequence[Transfer]) -> None:
+        """Make the rows of several transfers that differ in their seed alone."""
+        if regularizers.find(transfers[0].method).uses == "moments":
+            self.side_by_side([replace(transfer, method="phi", options={}) for transfer in transfers])
+        first, count = transfers[0], len(transfers)
+        if self.device.type == "cuda":
+            noisy = first.method != "none"
+            count = at_once(first.net, first.width, self.data, first.batch_size, noisy, self.device, count)
+        for start in range(0, len(transfers), count):
+            self._fitted(transfers[start : start + count])
+
+    def _fitted(self, transfers: Sequence[Transfer]) -> None:
+        """Train them together, or, where the estimate was wrong and the memory does not hold them, in two halves."""
+        try:
+            self._chunk(transfers)
+            return
+        except torch.OutOfMemoryError as error:
+            if len(transfers) == 1:
+                raise MplibError(
+                    f"the memory of {self.device} does not hold a run of {transfers[0].net} with batches of "
+                    f"{transfers[0].batch_size}, expected a smaller network, or smaller batches"
+                ) from error
+        torch.cuda.empty_cache()
+        middle = len(transfers) // 2
+        self._fitted(transfers[:middle])
+        self._fitted(transfers[middle:])
+
+    def _chunk(self, transfers: Sequence[Transfer]) -> None:
+        keys = {run_key(self._config(transfer)): transfer for transfer in transfers}
+        missing = {key: transfer for key, transfer in keys.items() if key not in self.store}
+        if not missing:
+            return
+        # All of them, where they were trained already and only the rows of some were written.
+        options = self._checkpoint(hashlib.sha256("".join(keys).encode()).hexdigest()[:16])
+        group = list(keys.values()) if _resumed(options) else list(missing.values())
+        made_with = {**environment(self.device), "threads": torch.get_num_threads(), **_resumed(options)}
+        started = time.perf_counter()
+        ready = [prepare(own, self.data, self.phi, self._moments(own), self.source) for own in group]
+        histories = train_together(
+            [each.net for each in ready],
+            [each.data for each in ready],
+            [own.seed for own in group],
+            **ready[0].recipe,
+            objective=ready[0].objective,
             device=self.device,
-            source=self.source,
             progress=self.progress,
             **options,
         )
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        share = (time.perf_counter() - started) / len(group)
+        for own, each, history in zip(group, ready, histories, strict=True):
+            judging = time.perf_counter()
+            result = {**judge(own, each, history), "history": thinned(history.rows, POINTS)}
+            config = self._config(own)
+            self._keep(own, each.net, run_key(config))
+            seconds = share + time.perf_counter() - judging
+            self.store.keep(config, result, {**made_with, "together": len(group)}, seconds)
+        _remove(options)
+
+    def _moments(self, transfer: Transfer) -> Moments | None:
+        if regularizers.find(transfer.method).uses != "moments":
+            return None
+        measured = self.row(replace(transfer, method="phi", options={}))["result"]["site_moments"]
+        return [(mean, deviation) for mean, deviation in measured]
+
+    def _config(self, transfer: Transfer) -> dict[str, Any]:
+        return transfer_config(transfer, self.data, self.phi, self.source)
+
+    def _checkpoint(self, name: str) -> dict[str, Any]:
+        if self.checkpoints is None:
+            return {}
+        return {"checkpoint": self.checkpoints / f"{name}.checkpoint", "resume": True}
+
+    def _keep(self, transfer: Transfer, net: nn.Module, key: str) -> None:
         if self.networks is not None:
             provenance = {"data": self.data.name, **asdict(transfer)}
             save_network(net, self.networks / f"{key}.safetensors", provenance, transfer.method, transfer.options)
-            options["checkpoint"].unlink()
-        return {**result, "history": thinned(history.rows, POINTS)}
+
+
+def _groups(transfers: Sequence[Transfer], kind: Callable[[Transfer], Any]) -> list[list[Transfer]]:
+    """Transfers of one kind together, in the order in which the kinds come."""
+    kinds: list[Any] = []
+    groups: list[list[Transfer]] = []
+    for transfer in transfers:
+        if kind(transfer) not in kinds:
+            kinds.append(kind(transfer))
+            groups.append([])
+        groups[kinds.index(kind(transfer))].append(transfer)
+    return groups
+
+
+def _resumed(options: Mapping[str, Any]) -> dict[str, bool]:
+    """What a row says if its seconds are only those since the run was interrupted."""
+    return {"resumed": True} if options and options["checkpoint"].exists() else {}
+
+
+def _remove(options: Mapping[str, Any]) -> None:
+    if options:
+        options["checkpoint"].unlink(missing_ok=True)
 
 
 def paired_scores(rows: Sequence[Row], first: str, second: str, score: str) -> tuple[list[float], list[float]]:
@@ -329,21 +323,3 @@ def thinned(rows: Sequence[Mapping[str, float]], points: int) -> list[dict[str, 
         means = {name: round(sum(row[name] for row in group) / len(group), 5) for name in averaged}
         joined.append({**group[-1], **means})
     return joined
-
-
-def _images(transfer: Transfer, data: Dataset) -> tuple[Dataset, Split, Split | None]:
-    """The images to train on, those to be judged on, and some that are neither, if there are any."""
-    whole, judged, held = data, data.test, None
-    if transfer.per_class is not None:
-        data = data.subset(per_class=transfer.per_class, seed=transfer.seed)
-    order = interleave(whole.train.labels.cpu(), whole.num_classes, torch.Generator().manual_seed(transfer.seed))
-    left_out = order[data.train.n :]
-    if transfer.tuning:
-        if len(left_out) == 0:
-            raise MplibError(f"tuning on {data.name}, of which all images train, expected per_class to leave some out")
-        judged = whole.train.take(left_out)
-    elif len(left_out):
-        held = whole.train.take(left_out[:HELD])
-    if transfer.label_noise:
-        data = mislabel(data, transfer.label_noise, transfer.seed)
-    return data, judged, held

@@ -94,7 +94,11 @@ class RunStore:
         self.folder = Path(folder)
 
     def load_or_run(
-        self, config: Mapping[str, Any], function: Callable[[], Mapping[str, Any]], device: torch.device | None = None
+        self,
+        config: Mapping[str, Any],
+        function: Callable[[], Mapping[str, Any]],
+        device: torch.device | None = None,
+        **more: Any,
     ) -> Row:
         """Give the row of a run; make the run first if it is not there.
 
@@ -104,6 +108,7 @@ class RunStore:
             config: what decides the result.
             function: makes the run and gives its result, as values that JSON can hold.
             device: the device it runs on, for the record; the CPU if None.
+            **more: what else its environment is to say.
 
         Returns:
             The row: ``key``, ``config``, ``result``, ``environment``, ``seconds``, ``finished`` and ``digest``.
@@ -115,17 +120,27 @@ class RunStore:
         if key in self:
             return self.read(key)
         # Asked for now, since files may change while the run goes on.
-        made_with = {**environment(device or torch.device("cpu")), "threads": torch.get_num_threads()}
+        made_with = {**environment(device or torch.device("cpu")), "threads": torch.get_num_threads(), **more}
         started = time.perf_counter()
         result = dict(function())
-        row = make_row(config, result, made_with, time.perf_counter() - started)
+        return self.keep(config, result, made_with, time.perf_counter() - started)
+
+    def keep(
+        self, config: Mapping[str, Any], result: Mapping[str, Any], made_with: Mapping[str, Any], seconds: float
+    ) -> Row:
+        """Write the row of a run that was made; the arguments are those of :func:`make_row`.
+
+        Returns:
+            The row in the store: that of another writer, if one was faster.
+        """
+        row = make_row(config, result, made_with, seconds)
         try:
             return self.add(row)
         except MplibError:
-            if key not in self:
+            if row["key"] not in self:
                 raise
-            _log.warning("run %s was made twice at once with different results; the first row stays", key)
-            return self.read(key)
+            _log.warning("run %s was made twice at once with different results; the first row stays", row["key"])
+            return self.read(row["key"])
 
     def add(self, row: Mapping[str, Any]) -> Row:
         """Put a row of :func:`make_row`, or one copied from another store, into this one.

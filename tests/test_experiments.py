@@ -57,7 +57,7 @@ def test_the_noise_control_takes_the_moments_of_the_phi_run(tmp_path: Path) -> N
 
 
 def test_a_stopped_comparison_goes_on_and_networks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mplib import experiments
+    from mplib import transfers as module
 
     transfers = [replace(SHORT, method="phi", seed=seed) for seed in range(2)]
     arguments = (transfers, toy_data(), toy_phi())
@@ -66,7 +66,7 @@ def test_a_stopped_comparison_goes_on_and_networks_are_kept(tmp_path: Path, monk
     def stop(net: object, split: object, **more: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiments, "evaluate", stop)
+    monkeypatch.setattr(module, "evaluate", stop)
     with pytest.raises(KeyboardInterrupt):
         compare(*arguments, RunStore(tmp_path / "runs"), device="cpu", networks=tmp_path / "networks")
     monkeypatch.undo()
@@ -77,6 +77,77 @@ def test_a_stopped_comparison_goes_on_and_networks_are_kept(tmp_path: Path, monk
     assert [path.suffix for path in files] == [".safetensors"] * 2
     _, provenance = load_network(files[0])
     assert provenance["method"] == "phi"
+
+
+@pytest.mark.parametrize("checkpoints", [False, True])
+def test_seeds_trained_together_give_the_rows_of_one_after_another(tmp_path: Path, checkpoints: bool) -> None:
+    transfers = [replace(SHORT, method=m, seed=s) for s in (0, 1) for m in ("noise", "none", "manifold_mixup")]
+    arguments = (transfers, toy_data(), toy_phi())
+    alone = compare(*arguments, RunStore(tmp_path / "alone"), device="cpu")
+    folder = tmp_path / "checkpoints" if checkpoints else None
+    store = RunStore(tmp_path / "together")
+    together = compare(*arguments, store, device="cpu", together=True, checkpoints=folder)
+    assert [(row["key"], row["result"]) for row in together] == [(row["key"], row["result"]) for row in alone]
+    assert {row["environment"]["together"] for row in store.rows()} == {2}
+    assert len(store.rows()) == 8 and not store.verify()  # the noise is matched to phi, which was run too
+    assert folder is None or list(folder.iterdir()) == []
+
+
+def test_what_was_trained_together_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mplib import experiments
+
+    transfers = [replace(SHORT, method="phi", seed=seed) for seed in (0, 1, 2)]
+    arguments = (transfers, toy_data(), toy_phi())
+    expected = compare(*arguments, RunStore(tmp_path / "whole"), device="cpu")
+    judged = []
+
+    def stop_at_second(*given: object) -> object:
+        judged.append(given)
+        if len(judged) == 2:
+            raise KeyboardInterrupt
+        return original(*given)  # type: ignore[arg-type]
+
+    original = experiments.judge
+    monkeypatch.setattr(experiments, "judge", stop_at_second)
+    store, folder = RunStore(tmp_path / "runs"), tmp_path / "checkpoints"
+    with pytest.raises(KeyboardInterrupt):
+        compare(*arguments, store, device="cpu", together=True, checkpoints=folder)
+    assert len(store.rows()) == 1 and len(list(folder.iterdir())) == 1
+    monkeypatch.undo()
+    rows = compare(*arguments, store, device="cpu", together=True, checkpoints=folder)
+    assert [row["result"] for row in rows] == [row["result"] for row in expected]
+    assert [row["environment"].get("resumed", False) for row in rows] == [False, True, True]
+
+
+def test_where_the_memory_does_not_hold_them_fewer_are_trained_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mplib import experiments
+
+    most = 2
+
+    def small(nets: list[object], *given: object, **options: object) -> object:
+        if len(nets) > most:
+            raise torch.OutOfMemoryError
+        return original(nets, *given, **options)  # type: ignore[arg-type]
+
+    original = experiments.train_together
+    monkeypatch.setattr(experiments, "train_together", small)
+    transfers = [replace(SHORT, seed=seed) for seed in range(5)]
+    rows = compare(transfers, toy_data(), toy_phi(), RunStore(tmp_path), device="cpu", together=True)
+    assert [row["environment"]["together"] for row in rows] == [2, 2, 1, 2, 2]
+    most = 0
+    with pytest.raises(MplibError, match="does not hold a run of conv4"):
+        compare(transfers, toy_data(), toy_phi(), RunStore(tmp_path / "none"), device="cpu", together=True)
+
+
+def test_a_row_is_keyed_by_images_phi_and_source() -> None:
+    from mplib.experiments import transfer_config
+
+    config = transfer_config(replace(SHORT, method="noise"), toy_data(), toy_phi(), toy_net())
+    assert config["phi"] == fingerprint(toy_phi()) and config["source_network"] == fingerprint(toy_net())
+    with pytest.raises(MplibError, match="no phi was given"):
+        transfer_config(replace(SHORT, method="noise"), toy_data())
 
 
 def test_scores_are_paired_by_seed_in_whatever_order_the_rows_are() -> None:

@@ -102,3 +102,22 @@ def test_bad_input_gets_one_sentence(
     assert main(["runs", *(word.format(**places) for word in words)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("mplib: ") and message.format(**places) in error and error.count("\n") == 1
+
+
+def test_stores_are_merged_and_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (RunStore(tmp_path / name) for name in ("first", "second"))
+    for x in range(3):
+        first.load_or_run({"x": x}, lambda x=x: {"square": x * x})
+    for x in range(2, 5):
+        second.load_or_run({"x": x}, lambda x=x: {"square": x * x})
+    words = ["runs", "merge", str(tmp_path / "all"), str(first.folder), str(second.folder)]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "3 rows, 3 of them new" in out and "3 rows, 2 of them new" in out
+    squares = {row["config"]["x"]: row["result"]["square"] for row in RunStore(tmp_path / "all").rows()}
+    assert squares == {x: x * x for x in range(5)}
+    other = RunStore(tmp_path / "other")
+    other.load_or_run({"x": 0}, lambda: {"square": 5})
+    assert main(["runs", "merge", str(tmp_path / "all"), str(other.folder)]) == 1
+    assert "holds another result of the same run" in capsys.readouterr().out
+    assert main(["runs", "merge", str(tmp_path / "all"), str(tmp_path / "nowhere")]) == 2

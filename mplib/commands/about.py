@@ -14,7 +14,7 @@ def add(commands: Any) -> None:
     about = add_command(
         commands, "info", info, "versions, device, networks and data sets; or what a phi or a network holds"
     )
-    about.add_argument("file", nargs="?", help="a file, or pretrained, or official:FILE")
+    about.add_argument("file", nargs="?", help="a file, official:FILE, or pretrained:NAME for its model card")
     about.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
 
 
@@ -22,11 +22,15 @@ def info(given: argparse.Namespace) -> None:
     """``mplib info``: versions and device, or what a file holds."""
     import mplib
     from mplib import devices
+    from mplib.cards import card, pretrained_names
     from mplib.provenance import environment
 
+    if given.file is not None and given.file.partition(":")[0] == "pretrained":
+        print(card(given.file.partition(":")[2] or "photos"))
+        return
     if given.file is None:
         record: dict[str, Any] = dict(environment(devices.resolve(given.device)))
-        record.update(networks=mplib.nets.names(), data=mplib.data.names())
+        record.update(networks=mplib.nets.names(), data=mplib.data.names(), phis=pretrained_names())
         print_or_write(record, None)
         return
     try:

@@ -1,4 +1,4 @@
-"""``mplib runs``: look at the rows of a run store, take them elsewhere, and check that they are sound."""
+"""``mplib runs``: look at the rows of a run store, take them elsewhere, merge them, and check that they are sound."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMATS = (".csv", ".parquet", ".json", ".jsonl")
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    about = commands.add_parser("runs", help="list, show, export or verify the recorded rows of a folder")
+    about = commands.add_parser("runs", help="list, show, export, verify or merge the recorded rows of a folder")
     actions = about.add_subparsers(required=True, metavar="WHAT")
     listing = add_command(actions, "list", list_rows, "one line for each row: what differs, and what came out")
     listing.add_argument("--columns", type=words, help="columns to show, e.g. method,seed,accuracy")
@@ -28,8 +28,10 @@ def add(commands: Any) -> None:
     check = add_command(
         actions, "verify", verify, "check that each row is whole and is what was written; status 1 if one is not"
     )
-    for parser in (listing, showing, export, check):
+    joining = add_command(actions, "merge", merge, "copy the rows of other folders into one; none is ever overwritten")
+    for parser in (listing, showing, export, check, joining):
         parser.add_argument("folder", help="folder of the rows, e.g. book/results/transfer")
+    joining.add_argument("others", nargs="+", metavar="ANOTHER", help="folders of rows to copy from")
     showing.add_argument("key", help="the row's key, or as much of its beginning as is unique")
     export.add_argument("--out", required=True, help="file to write; its ending is the format")
     for parser in (listing, export):
@@ -94,12 +96,35 @@ def verify(given: argparse.Namespace) -> int:
     return int(wrong > 0)
 
 
-def _store(given: argparse.Namespace) -> Any:
+def merge(given: argparse.Namespace) -> int:
+    """``mplib runs merge``: 0 if all rows are there in the end, 1 if one of the same key has another result."""
     from mplib.runs import RunStore
 
-    store = RunStore(given.folder)
+    into, conflicts = RunStore(given.folder), 0
+    others = [_there(folder) for folder in given.others]
+    for store in others:
+        before = len(into.keys())
+        for row in store.rows():
+            try:
+                into.add(row)
+            except MplibError as error:
+                conflicts += 1
+                print(error)
+        keys = len(store.keys())
+        print(f"{store.folder}: {keys} rows, {len(into.keys()) - before} of them new in {into.folder}")
+    return int(conflicts > 0)
+
+
+def _store(given: argparse.Namespace) -> Any:
+    return _there(given.folder)
+
+
+def _there(folder: str) -> Any:
+    from mplib.runs import RunStore
+
+    store = RunStore(folder)
     if not store.folder.is_dir():
-        raise MplibError(f"there is no folder {given.folder}, expected one with the rows of runs")
+        raise MplibError(f"there is no folder {folder}, expected one with the rows of runs")
     return store
 
 
