@@ -14,7 +14,7 @@ from typing import Any
 from mplib.data import describe
 from mplib.errors import unknown
 from mplib.files import read_json
-from mplib.perturb import MetaPerturb
+from mplib.perturb import MetaPerturb, pretrained_names
 
 LIMITS = (
     "It was learned with one kind of network, at one image size and with one recipe (above); it runs at other sites "
@@ -28,22 +28,11 @@ LIMITS = (
 """What every phi of ours shares."""
 
 
-def pretrained_names() -> list[str]:
-    """The names that :meth:`mplib.MetaPerturb.from_pretrained` takes.
-
-    Example:
-        >>> "photos" in pretrained_names()
-        True
-    """
-    folder = resources.files("mplib") / "pretrained"
-    return sorted(file.name.removesuffix(".safetensors") for file in folder.iterdir() if "safetensors" in file.name)
-
-
 def card(name: str) -> str:
     """The model card of a phi in the wheel.
 
     Args:
-        name: one of :func:`pretrained_names`.
+        name: one of :func:`mplib.perturb.pretrained_names`.
 
     Raises:
         MplibError: there is none of that name.
@@ -56,9 +45,30 @@ def card(name: str) -> str:
     if name not in pretrained_names():
         raise unknown("pretrained phi", name, pretrained_names())
     about = MetaPerturb.from_pretrained(name).provenance
+    if "of" in about:
+        return _compressed(name, about)
     with resources.as_file(resources.files("mplib") / "pretrained" / f"{name}.json") as file:
         measured: Mapping[str, Any] = read_json(file) if file.exists() else {}
     return "\n".join([f"{name}: a meta-trained phi, 82 numbers", *_facts(about, measured), *_effects(measured)])
+
+
+def _compressed(name: str, about: Mapping[str, Any]) -> str:
+    """The card of a phi that :mod:`mplib.compression` wrote in fewer numbers."""
+    whole = str(about["source"]).partition(",")[0]
+    free = [f"{key} {value:g}" for key, value in about.items() if isinstance(value, float) and value]
+    rows = [
+        ("what", f"{about['source']}, which the 82 are made of again: {', '.join(free)}"),
+        ("fitted", f"on {about['fitted_on']}"),
+        (
+            "from",
+            f"the phi {whole} ({about['of']}): its data, terms and limits are those of `mplib info pretrained:{whole}`",
+        ),
+    ]
+    return "\n".join([f"{name}: a compressed phi", *(_filled(title, text) for title, text in rows)])
+
+
+def _filled(title: str, text: str) -> str:
+    return textwrap.fill(text, 110, initial_indent=f"  {title:10}", subsequent_indent=12 * " ")
 
 
 def _facts(about: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
@@ -82,9 +92,7 @@ def _facts(about: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
         rows.append(("selection", f"{verdict} by the rule in mplib.reproduction.selection, on {own['images']}, "
                                   f"mean accuracy: {others}"))  # fmt: skip
     rows += [("limits", LIMITS[0]), *(("", limit) for limit in LIMITS[1:])]
-    return [
-        textwrap.fill(text, 110, initial_indent=f"  {title:10}", subsequent_indent=12 * " ") for title, text in rows
-    ]
+    return [_filled(title, text) for title, text in rows]
 
 
 def _span(classes: Any) -> str:
@@ -94,7 +102,7 @@ def _span(classes: Any) -> str:
 
 def _effects(measured: Mapping[str, Any]) -> list[str]:
     if not measured.get("effects"):
-        return ["  effect    not measured yet: no recorded run uses this phi"]
+        return ["  effect    no rows of its own beside it; what the book recorded with it is in the book"]
     lines = ["  effect    phi minus another, paired by seed, with 95 % t intervals"]
     for row in measured["effects"]:
         what = f"{row['data']}, {row['net']}, {row['steps']} steps, {row['n']} seeds, against {row['against']}"

@@ -22,7 +22,8 @@ def info(given: argparse.Namespace) -> None:
     """``mplib info``: versions and device, or what a file holds."""
     import mplib
     from mplib import devices
-    from mplib.cards import card, pretrained_names
+    from mplib.cards import card
+    from mplib.perturb import pretrained_names
     from mplib.provenance import environment
 
     if given.file is not None and given.file.partition(":")[0] == "pretrained":
