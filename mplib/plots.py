@@ -43,10 +43,10 @@ LOOKS = {
     "untrained": Look("untrained phi", "untrained\nphi", "#E69F00", "s", "--"),
     "noise": Look("matched plain noise", "plain\nnoise", "#009E73", "^", "-."),
     "softplus_noise": Look("matched softplus noise", "softplus\nnoise", "#009E73", "<", ":"),
-    "noise_only": Look("phi, noise only", "noise\nonly", "#56B4E9", "<", "-."),
-    "scale_only": Look("phi, scale only", "scale\nonly", "#56B4E9", "h", "--"),
-    "deterministic": Look("phi, no draw", "no\ndraw", "#56B4E9", "d", "-"),
-    "shuffled": Look("phi, shuffled", "shuffled\nphi", "#56B4E9", "X", ":"),
+    "noise_only": Look("phi (noise only)", "noise\nonly", "#56B4E9", "<", "-."),
+    "scale_only": Look("phi (scale only)", "scale\nonly", "#56B4E9", "h", "--"),
+    "deterministic": Look("phi (no draw)", "no\ndraw", "#56B4E9", "d", "-"),
+    "shuffled": Look("phi (shuffled)", "shuffled\nphi", "#56B4E9", "X", ":"),
     "phi": Look("meta-trained phi", "learned\nphi", "#0072B2", "D", "-"),
 }
 """The look of each method of :func:`mplib.regularizers.names`: families share a colour of Okabe and Ito, and differ in
