@@ -93,6 +93,27 @@ def reliability(confidence: Tensor, right: Tensor, bins: int = CALIBRATION_BINS)
     return rows
 
 
+def brier(log_probabilities: Tensor, labels: Tensor) -> float:
+    r"""Brier's score, which a network can only make small by being both right and as sure as it should be.
+
+    .. math:: \tfrac1N \textstyle\sum_i \sum_y (p_{iy} - [y = y_i])^2
+
+    Args:
+        log_probabilities: logarithms of the predicted probabilities, (N, classes).
+        labels: (N,).
+
+    Returns:
+        A number in [0, 2]; less is better.
+
+    Example:
+        >>> round(brier(torch.tensor([[0.5, 0.5], [0.9, 0.1]]).log(), torch.tensor([0, 0])), 2)
+        0.26
+    """
+    probabilities = log_probabilities.double().exp()
+    truth = torch.nn.functional.one_hot(labels.to(probabilities.device), probabilities.shape[1])
+    return (probabilities - truth).square().sum(dim=1).mean().item()
+
+
 def calibration_floor(
     confidence: Tensor, bins: int = CALIBRATION_BINS, repeats: int = 200, seed: int = 0
 ) -> tuple[float, float, float]:

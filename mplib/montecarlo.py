@@ -33,8 +33,8 @@ def sample_counts(
         seed: of the subsets.
 
     Returns:
-        A row for each S: ``samples``, and for accuracy, nll and ece the mean and, as ``accuracy_sd`` and so on, the
-        standard deviation over the subsets (0 for one subset).
+        A row for each S: ``samples``, the mean ``confidence``, and for accuracy, nll and ece the mean and, as
+        ``accuracy_sd`` and so on, the standard deviation over the subsets (0 for one subset).
 
     Raises:
         MplibError: a number out of range.
@@ -53,14 +53,17 @@ def sample_counts(
     generator = stream(seed, "sample counts")
     rows = []
     for count in counts:
-        found = []
-        for _ in range(1 if count == len(pool) else repeats):
+        found, sure = [], 0.0
+        repeated = 1 if count == len(pool) else repeats
+        for _ in range(repeated):
             subset = torch.randperm(len(pool), generator=generator)[:count].to(pool.device)
-            metrics = score(pool[subset].logsumexp(dim=0) - math.log(count), labels, count)
+            answers = pool[subset].logsumexp(dim=0) - math.log(count)
+            metrics = score(answers, labels, count)
+            sure += answers.amax(dim=1).exp().mean().item() / repeated
             found.append([getattr(metrics, name) for name in SCORES])
         values = torch.tensor(found, dtype=torch.float64)
         spread = values.std(dim=0) if len(values) > 1 else torch.zeros(len(SCORES))
-        row: dict[str, float] = {"samples": count}
+        row: dict[str, float] = {"samples": count, "confidence": sure}
         for name, mean, deviation in zip(SCORES, values.mean(dim=0).tolist(), spread.tolist(), strict=True):
             row[name], row[f"{name}_sd"] = mean, deviation
         rows.append(row)

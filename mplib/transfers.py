@@ -16,7 +16,6 @@ from torch import nn
 from mplib import devices, nets, regularizers
 from mplib.attachment import attach, perturbation_of
 from mplib.data import Dataset, Split, normalise
-from mplib.data.dataset import interleave
 from mplib.errors import MplibError
 from mplib.evaluation import evaluate
 from mplib.finetuning import transfer_convolutions
@@ -199,17 +198,15 @@ def judge(transfer: Transfer, ready: Prepared, history: History) -> dict[str, An
 
 def _images(transfer: Transfer, data: Dataset) -> tuple[Dataset, Split, Split | None]:
     """The images to train on, those to be judged on, and some that are neither, if there are any."""
-    whole, judged, held = data, data.test, None
+    judged, held = data.test, None
     if transfer.per_class is not None:
+        left_out = data.left_out(transfer.per_class, transfer.seed)
+        held = left_out.take(torch.arange(min(HELD, left_out.n))) if left_out.n else None
         data = data.subset(per_class=transfer.per_class, seed=transfer.seed)
-    order = interleave(whole.train.labels.cpu(), whole.num_classes, torch.Generator().manual_seed(transfer.seed))
-    left_out = order[data.train.n :]
     if transfer.tuning:
-        if len(left_out) == 0:
+        if held is None:
             raise MplibError(f"tuning on {data.name}, of which all images train, expected per_class to leave some out")
-        judged = whole.train.take(left_out)
-    elif len(left_out):
-        held = whole.train.take(left_out[:HELD])
+        judged, held = left_out, None
     if transfer.label_noise:
         data = mislabel(data, transfer.label_noise, transfer.seed)
     return data, judged, held

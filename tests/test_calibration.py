@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassCalibrationError
 
-from mplib.calibration import calibration_error, calibration_floor, reliability
+from mplib.calibration import brier, calibration_error, calibration_floor, reliability
 from mplib.errors import MplibError
 from mplib.stats import wilson
 
@@ -90,3 +90,12 @@ def test_refuses_nothing() -> None:
         reliability(torch.ones(1), torch.ones(1).bool(), bins=0)
     with pytest.raises(MplibError, match="0 repeats"):
         calibration_floor(torch.ones(1), repeats=0)
+
+
+def test_brier_is_the_distance_to_the_truth_and_the_right_probabilities_are_the_best() -> None:
+    assert brier(torch.tensor([[1.0, 0.0, 0.0]]).log(), torch.tensor([0])) == 0
+    assert brier(torch.tensor([[1.0, 0.0, 0.0]]).log(), torch.tensor([2])) == 2
+    labels = torch.tensor([0] * 7 + [1] * 3)
+    scores = {p: brier(torch.tensor([[p, 1 - p]]).log().expand(10, 2), labels) for p in (0.5, 0.7, 0.9)}
+    assert min(scores, key=lambda p: scores[p]) == 0.7
+    assert scores[0.7] == pytest.approx(2 * 0.7 * 0.3)

@@ -102,6 +102,17 @@ def test_subset_is_balanced_nested_and_repeatable() -> None:
     assert torch.equal(small.train.images[:, 0, 0, 0] % 3, small.train.labels)
 
 
+def test_left_out_is_what_the_subset_does_not_have() -> None:
+    data = dataset([k % 3 for k in range(30)])
+    part, rest = data.subset(per_class=4, seed=3).train, data.left_out(4, seed=3)
+    filled = [*part.images[:, 0, 0, 0].tolist(), *rest.images[:, 0, 0, 0].tolist()]
+    assert sorted(filled) == list(range(30)) and rest.n == 18
+    assert torch.bincount(rest.labels[:6]).tolist() == [2, 2, 2]
+    assert data.left_out(10).n == 0
+    with pytest.raises(MplibError, match="per_class is 11"):
+        data.left_out(11)
+
+
 def test_subset_by_n_is_as_balanced_as_it_can_be() -> None:
     data = dataset([k % 3 for k in range(30)])
     counts = torch.bincount(data.subset(n=11).train.labels, minlength=3)

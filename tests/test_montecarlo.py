@@ -45,3 +45,11 @@ def test_refuses_what_the_pool_does_not_hold(counts: list[int], repeats: int) ->
     pool = torch.zeros(5, 2, 3).log_softmax(dim=2)
     with pytest.raises(MplibError, match="expected counts from 1 to the pool's 5 draws"):
         sample_counts(pool, torch.tensor([0, 1]), counts, repeats)
+
+
+def test_confidence_is_the_mean_over_subsets() -> None:
+    pool = torch.randn(3, 20, 4, generator=torch.Generator().manual_seed(3)).mul(2).log_softmax(dim=2)
+    one, whole = sample_counts(pool, torch.arange(20) % 4, [1, 3], repeats=600)
+    assert whole["confidence"] == pytest.approx(pool.exp().mean(dim=0).amax(dim=1).mean().item())
+    assert one["confidence"] == pytest.approx(pool.exp().amax(dim=2).mean().item(), abs=0.01)
+    assert one["confidence"] > whole["confidence"]  # an average hedges

@@ -141,6 +141,23 @@ class Dataset:
         rows = interleave(self.train.labels.cpu(), self.num_classes, generator)[:n]
         return replace(self, name=f"{self.name}[{label},seed={seed}]", train=self.train.take(rows))
 
+    def left_out(self, per_class: int, seed: int = 0) -> Split:
+        """The training images that the :meth:`subset` of this seed leaves out: to choose settings on, never to test.
+
+        Args:
+            per_class: training images of each class in the subset, at least 1.
+            seed: which images, 0 or more.
+
+        Returns:
+            Images and labels, the classes in turn as long as they last; none where the subset is everything.
+
+        Raises:
+            MplibError: what :meth:`subset` raises.
+        """
+        taken = self.subset(per_class=per_class, seed=seed).train.n
+        generator = torch.Generator().manual_seed(seed)
+        return self.train.take(interleave(self.train.labels.cpu(), self.num_classes, generator)[taken:])
+
     def __repr__(self) -> str:
         return (
             f"Dataset({self.name!r}, {self.num_classes} classes, {self.train.n} train, {self.test.n} test, "
