@@ -1,270 +1,97 @@
-"""How chapters compare methods on recorded rows: which rows, which differences, and how they are written.
+"""How chapters write a comparison: which recorded rows are compared, a number with its interval, and the three words.
 
-Rows are compared in one setting (data, network, pixels, budget) at a time, paired by seed. An interval over seeds is
-about new training images, weights and batches, *these* test images and *this one* phi.
+The rules are those of the opening chapter. An interval over seeds that excludes zero says *ahead* or *behind*;
+everything else is *undecided*.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
 
-from mplib.errors import MplibError, unknown
-from mplib.experiments import paired_scores
-from mplib.plots import look
 from mplib.runs import Row
-from mplib.stats import Interval, mean_interval
+from mplib.stats import Interval
 
-MINUS = "\N{MINUS SIGN}"
-LEAST_SEEDS = 3
-"""Seeds that a budget needs to be preferred to a smaller one."""
-
-_FREE = {"method", "options", "phi", "seed", "steps"}
-"""What may differ between the rows of one setting before a budget is chosen."""
+WITHIN = {"method", "options", "phi", "seed"}
+"""Keys of a configuration in which the rows of one comparison may differ."""
 
 
-class Score(NamedTuple):
-    """A key of a row's result, as it is written.
-
-    Attributes:
-        label: heading of a column of differences.
-        factor: what the key is multiplied by.
-        digits: decimals.
-        more_is_better: which sign is *ahead*.
-    """
-
-    label: str
-    factor: float
-    digits: int
-    more_is_better: bool
-
-
-SCORES = {
-    "accuracy": Score("accuracy, points", 100, 1, True),
-    "nll": Score("nll, nats", 1, 2, False),
-    "ece": Score("ECE, points", 100, 1, False),
-    "renormed_accuracy": Score("accuracy, batch norms re-estimated", 100, 1, True),
-    "tempered_nll": Score("nll, with one temperature", 1, 2, False),
-    "tempered_ece": Score("ECE, with one temperature", 100, 1, False),
-}
-"""The scores that are compared. Those of :mod:`mplib.second_looks` are not in every row, see :func:`measured`."""
-
-Setting = Sequence[Row]
-
-
-def fair(rows: Iterable[Row], methods: Sequence[str], also: Sequence[str] = ()) -> dict[str, list[Row]]:
-    """The rows of each setting that can be compared: one budget, the same seeds for each method.
-
-    Of several numbers of steps the largest is taken that all methods have with at least :data:`LEAST_SEEDS` seeds in
-    common, or else the one with the most seeds.
+def number(value: float, digits: int = 1, signed: bool = False) -> str:
+    """A number with a real minus sign and no negative zero.
 
     Args:
-        rows: rows of :func:`mplib.experiments.compare`, of any settings, methods and seeds.
-        methods: methods that a setting must have to be in the result.
-        also: methods that are kept where they were run with all of these seeds.
-
-    Returns:
-        Name of a setting, such as ``"digits, conv4, 16 px"``, to its rows, by method and seed.
-
-    Raises:
-        MplibError: two settings that the names do not tell apart.
+        value: to be written; what is not a number becomes a dash.
+        digits: decimals.
+        signed: put a plus before what is above zero.
 
     Example:
-        >>> def row(method, seed, steps):
-        ...     config = {"data": "d", "net": "n", "image_size": 8, "method": method, "seed": seed, "steps": steps}
-        ...     return {"key": f"{method}{seed}{steps}", "config": config}
-        >>> runs = [row(name, seed, 10) for name in ("none", "phi") for seed in range(4)] + [row("phi", 0, 20)]
-        >>> {name: len(part) for name, part in fair(runs, ["none", "phi"]).items()}
-        {'d, n, 8 px': 8}
+        >>> number(-3.61), number(-0.04), number(2.0, digits=2, signed=True)
+        ('−3.6', '0.0', '+2.00')
     """
-    settings: dict[str, dict[int, dict[str, dict[int, Row]]]] = {}
-    for row in rows:
-        config = row["config"]
-        key = repr(sorted((name, repr(value)) for name, value in config.items() if name not in _FREE))
-        budgets = settings.setdefault(key, {})
-        budgets.setdefault(config["steps"], {}).setdefault(config["method"], {}).setdefault(config["seed"], row)
-    found: dict[str, list[Row]] = {}
-    for budgets in settings.values():
-        common = {
-            steps: set.intersection(*(set(by_method.get(name, {})) for name in methods))
-            for steps, by_method in budgets.items()
-        }
-        steps = max(common, key=lambda steps: (min(len(common[steps]), LEAST_SEEDS), steps))
-        seeds, by_method = sorted(common[steps]), budgets[steps]
-        kept = [*methods, *(name for name in also if set(by_method.get(name, {})) >= set(seeds))]
-        part = [by_method[name][seed] for name in kept for seed in seeds]
-        if part and _name(part[0]) in found:
-            raise MplibError(f"two settings have the name {_name(part[0])!r}, expected fewer rows or another name")
-        if part:
-            found[_name(part[0])] = part
-    return dict(sorted(found.items()))
+    if not math.isfinite(value):
+        return "–"
+    rounded = round(float(value), digits) + 0.0  # no minus zero
+    return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}".replace("-", "−")
 
 
-def methods_of(part: Setting) -> list[str]:
-    """The methods that occur in rows, in their order."""
-    return list(dict.fromkeys(row["config"]["method"] for row in part))
-
-
-def measured(part: Setting, score: str) -> bool:
-    """Whether every one of the rows has a score."""
-    return all(score in row["result"] for row in part)
-
-
-def gains(part: Setting, first: str, second: str, score: str) -> list[float]:
-    """One method's score minus another's, seed by seed, in the unit of :data:`SCORES`.
-
-    Raises:
-        MplibError: an unknown score, or what :func:`mplib.experiments.paired_scores` raises.
-    """
-    if score not in SCORES:
-        raise unknown("score", score, SCORES)
-    ours, theirs = paired_scores(part, first, second, score)
-    return [SCORES[score].factor * (one - other) for one, other in zip(ours, theirs, strict=True)]
-
-
-def together(parts: Iterable[Setting], first: str, second: str, score: str) -> Interval:
-    """The mean gain over several settings, each with the same weight: Student's interval over the seeds in common.
-
-    A seed gives one number, its mean over the settings, because runs that share a seed share images and weights: they
-    are not independent, and were they taken as such, the interval would be too narrow.
-
-    Raises:
-        MplibError: no settings, or no seed that all of them have.
-    """
-    by_seed = []
-    for part in parts:
-        seeds = sorted(row["config"]["seed"] for row in part if row["config"]["method"] == first)
-        by_seed.append(dict(zip(seeds, gains(part, first, second, score), strict=True)))
-    common = sorted(set.intersection(*map(set, by_seed))) if by_seed else []
-    if not common:
-        raise MplibError(f"the {len(by_seed)} settings have no seed in common, expected settings with common seeds")
-    return mean_interval([sum(found[seed] for found in by_seed) / len(by_seed) for seed in common])
-
-
-def word(interval: Interval, score: str) -> str:
-    """*ahead* or *behind* where the interval excludes zero, *undecided* otherwise and for a single seed.
+def with_interval(interval: Interval, digits: int = 1, signed: bool = False) -> str:
+    """A mean and its interval in one cell; of a single value the mean alone.
 
     Example:
-        >>> word(Interval(-0.1, -0.2, -0.05, 5), "nll"), word(Interval(1.0, -0.2, 2.2, 5), "accuracy")
+        >>> with_interval(Interval(-3.61, -4.96, -2.26, 5), signed=True)
+        '−3.6 [−5.0, −2.3]'
+    """
+    mean, low, high = (number(value, digits, signed) for value in interval[:3])
+    return f"{mean} [{low}, {high}]" if interval.n > 1 else mean
+
+
+def verdict(interval: Interval, higher: bool = True) -> str:
+    """The word for a difference: ahead or behind where its interval excludes zero, undecided otherwise.
+
+    Args:
+        interval: of the first method minus the second.
+        higher: whether more of the score is better.
+
+    Example:
+        >>> verdict(Interval(-0.2, -0.3, -0.1, 5), higher=False), verdict(Interval(1.0, -1.0, 3.0, 5))
         ('ahead', 'undecided')
     """
     if not (interval.low > 0 or interval.high < 0):
         return "undecided"
-    return "ahead" if (interval.mean > 0) == SCORES[score].more_is_better else "behind"
+    return "ahead" if (interval.low > 0) == higher else "behind"
 
 
-def number(value: float, digits: int, sign: bool = False) -> str:
-    """A number with a real minus sign, rounded before its sign is chosen; a dash for what is not a number.
+def longest(rows: Iterable[Row], methods: Sequence[str], optional: Sequence[str] = (), seeds: int = 2) -> list[Row]:
+    """Of several recorded budgets the one with the most steps at which all methods share enough seeds.
 
-    Example:
-        >>> number(-0.04, 1), number(2.34, 1, sign=True), number(float("nan"), 1)
-        ('0.0', '+2.3', '–')
-    """
-    if math.isnan(value):
-        return "–"
-    rounded = round(value, digits)
-    if rounded == 0:
-        return f"{0:.{digits}f}"
-    return f"{rounded:{'+' if sign else ''}.{digits}f}".replace("-", MINUS)
-
-
-def span(interval: Interval, digits: int) -> str:
-    """A mean and its interval in one cell of a table; a single value stands alone.
-
-    There are more decimals where an end would be rounded to a zero that it is not.
-
-    Example:
-        >>> print(span(Interval(3.6, 2.3, 5.0, 5), 1), span(Interval(3.6, 0.04, 7.16, 5), 1))
-        3.6 [2.3, 5.0] 3.60 [0.04, 7.16]
-    """
-    if interval.n < 2:
-        return number(interval.mean, digits)
-    while digits < 4 and any(end and round(end, digits) == 0 for end in (interval.low, interval.high)):
-        digits += 1
-    return f"{number(interval.mean, digits)} [{number(interval.low, digits)}, {number(interval.high, digits)}]"
-
-
-def differences(
-    parts: Mapping[str, Setting],
-    first: str,
-    others: Sequence[str],
-    scores: Sequence[str] = ("accuracy", "nll"),
-    named: str = "setting",
-) -> list[dict[str, Any]]:
-    """The lines of a table: one for each setting and opponent, with a column for each score.
+    Rows are compared that differ in nothing but the method, what belongs to it, and the seed.
 
     Args:
-        parts: settings of :func:`fair`.
-        first: the method that the others are subtracted from; ``others`` that a setting lacks are left out there.
-        scores: keys of :data:`SCORES`; the cell of a score that a setting lacks is empty.
-        named: heading of the settings.
-    """
-    lines = []
-    for (name, part), other in product(parts.items(), others):
-        if other in methods_of(part):
-            line: dict[str, Any] = {named: name, f"{look(first).label} minus": look(other).label}
-            lines.append(line | {SCORES[score].label: _cell(part, first, other, score) for score in scores})
-    return lines
+        rows: rows of runs with ``method``, ``seed`` and ``steps`` in their configuration.
+        methods: what has to be there.
+        optional: what is taken along where it has all the shared seeds.
+        seeds: the fewest seeds that count.
 
-
-def tally(parts: Mapping[str, Setting], first: str, others: Sequence[str], score: str = "accuracy") -> dict[str, str]:
-    """In each setting, the others that the first method is ahead of, undecided against, and behind, in words.
+    Returns:
+        The rows of the shared seeds; none where no budget has enough.
 
     Example:
-        >>> def row(method, seed, accuracy):
-        ...     return {"config": {"method": method, "seed": seed}, "result": {"accuracy": accuracy}}
-        >>> part = [row("none", seed, 0.5) for seed in range(3)] + [row("phi", k, 0.6 + k / 100) for k in range(3)]
-        >>> tally({"digits": part}, "phi", ["none"])
-        {'digits': 'ahead of no perturbation'}
+        >>> made = [{"key": f"{m}{n}{s}", "config": {"method": m, "steps": n, "seed": s}, "result": {}}
+        ...         for m in ("none", "phi") for n in (10, 20) for s in (0, 1)]
+        >>> [row["key"] for row in longest(made[:-1], ["none", "phi"])]   # 20 steps: one shared seed only
+        ['none100', 'none101', 'phi100', 'phi101']
     """
-    found = {}
-    for name, part in parts.items():
-        words: dict[str, list[str]] = {"ahead of": [], "undecided against": [], "behind": []}
-        for other in (other for other in others if other in methods_of(part)):
-            said = word(mean_interval(gains(part, first, other, score)), score)
-            where = next(key for key in words if key.startswith(said))
-            words[where].append(look(other).label)
-        found[name] = "; ".join(f"{key} {' and '.join(names)}" for key, names in words.items() if names)
-    return found
-
-
-def learned(parts: Mapping[str, Setting], named: str = "setting") -> list[dict[str, Any]]:
-    """The lines of a table: what each method has made of its own training images at the end.
-
-    A cell is the share that is right, in per cent, and the training loss, in nats, both means over seeds. A method that
-    has not learned its training images yet cannot be compared with one that has.
-
-    Args:
-        parts: settings of :func:`fair`.
-        named: heading of the settings.
-    """
-    names = list(dict.fromkeys(name for part in parts.values() for name in methods_of(part)))
-    lines = []
-    for setting, part in parts.items():
-        config = part[0]["config"]
-        line = {named: setting, "steps": config["steps"], "seeds": len({row["config"]["seed"] for row in part})}
-        lines.append(line | {look(name).label: _learned(part, name) for name in names})
-    return lines
-
-
-def _learned(part: Setting, method: str) -> str:
-    results = [row["result"] for row in part if row["config"]["method"] == method]
-    if not results:
-        return "–"
-    shares = [100 * result.get("fitted_accuracy", math.nan) for result in results]
-    losses = [result["train_loss"] for result in results]
-    return f"{number(mean_interval(shares).mean, 0)} ({number(mean_interval(losses).mean, 2)})"
-
-
-def _cell(part: Setting, first: str, other: str, score: str) -> str:
-    if not measured([row for row in part if row["config"]["method"] in (first, other)], score):
-        return "–"
-    gap = mean_interval(gains(part, first, other, score))
-    return f"{span(gap, SCORES[score].digits)} {word(gap, score)}"
-
-
-def _name(row: Row) -> str:
-    config = row["config"]
-    return f"{config['data']}, {config['net']}, {config['image_size']} px"
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        alike = sorted((key, repr(value)) for key, value in row["config"].items() if key not in WITHIN)
+        groups.setdefault(repr(alike), []).append(row)
+    best: list[Row] = []
+    for group in groups.values():
+        ran = {name: {row["config"]["seed"] for row in group if row["config"]["method"] == name} for name in methods}
+        shared = set.intersection(*ran.values())
+        if len(shared) < seeds or (best and group[0]["config"]["steps"] <= best[0]["config"]["steps"]):
+            continue
+        ran |= {name: {row["config"]["seed"] for row in group if row["config"]["method"] == name} for name in optional}
+        wanted = {name for name, found in ran.items() if shared <= found}
+        best = [row for row in group if row["config"]["method"] in wanted and row["config"]["seed"] in shared]
+    return best

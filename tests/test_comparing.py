@@ -1,113 +1,54 @@
-"""How chapters compare methods, on rows made by hand."""
+"""The words, numbers and rows of a comparison."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import numpy as np
 import pytest
 
-from mpbook import comparing
-from mpbook.comparing import MINUS
-from mplib.errors import MplibError
-from mplib.runs import Row
-from mplib.stats import Interval, mean_interval, paired_interval
-
-LUCK = [0.0, 0.01, -0.01, 0.02, -0.02]
+from mpbook.comparing import longest, number, verdict, with_interval
+from mplib.stats import mean_interval
 
 
-def row(method: str, seed: int, accuracy: float = 0.5, steps: int = 100, **config: Any) -> Row:
-    config = {"data": "d", "net": "conv4", "image_size": 16, "method": method, "seed": seed, "steps": steps, **config}
-    result = {"accuracy": accuracy, "nll": 1 - accuracy, "ece": 0.1, "train_loss": 0.25}
-    return {"key": repr(sorted(map(str, config.items()))), "config": config, "result": result}
-
-
-def runs(gain: float, seeds: int = 5, **config: Any) -> list[Row]:
-    return [row("none", k, 0.5 + LUCK[k], **config) for k in range(seeds)] + [
-        row("phi", k, 0.5 + gain + 2 * LUCK[k], **config) for k in range(seeds)
-    ]
-
-
-def test_the_largest_budget_that_all_have_is_taken_with_the_seeds_that_all_have() -> None:
-    rows = [*runs(0.1), *runs(0.2, seeds=4, steps=200), row("phi", 4, steps=200), row("phi", 0, steps=400)]
-    (part,) = comparing.fair(rows, ["none", "phi"]).values()
-    assert {found["config"]["steps"] for found in part} == {200}
-    assert [found["config"]["seed"] for found in part] == [0, 1, 2, 3] * 2
-
-
-def test_a_larger_budget_with_too_few_seeds_does_not_win() -> None:
-    (part,) = comparing.fair([*runs(0.1), *runs(0.2, seeds=2, steps=200)], ["none", "phi"]).values()
-    assert {found["config"]["steps"] for found in part} == {100}
-    (part,) = comparing.fair([*runs(0.1, seeds=1), *runs(0.2, seeds=2, steps=50)], ["none", "phi"]).values()
-    assert {found["config"]["steps"] for found in part} == {50}
-
-
-def test_a_method_that_may_be_missing_is_kept_where_it_is_whole() -> None:
-    whole, holed = [row("noise", k) for k in range(5)], [row("noise", k) for k in range(4)]
-    for more, expected in ((whole, ["none", "phi", "noise"]), (holed, ["none", "phi"])):
-        (part,) = comparing.fair([*runs(0.1), *more], ["none", "phi"], also=["noise"]).values()
-        assert comparing.methods_of(part) == expected
-
-
-def test_a_setting_without_one_of_the_methods_is_left_out_and_two_of_one_name_are_refused() -> None:
-    rows = [*runs(0.1), row("none", 0, data="e")]
-    assert list(comparing.fair(rows, ["none", "phi"])) == ["d, conv4, 16 px"]
-    with pytest.raises(MplibError, match="two settings have the name"):
-        comparing.fair([*runs(0.1), *runs(0.1, width=8)], ["none", "phi"])
-
-
-def test_gains_are_paired_by_seed_whatever_the_order_of_the_rows() -> None:
-    part = runs(0.1)
-    found = comparing.gains(part[::-1], "phi", "none", "accuracy")
-    np.testing.assert_allclose(found, [10 + 100 * luck for luck in LUCK])
-    with pytest.raises(MplibError, match="score"):
-        comparing.gains(part, "phi", "none", "speed")
-
-
-def test_settings_together_give_one_number_for_each_common_seed() -> None:
-    parts = [runs(0.1), runs(0.3, seeds=4, data="e")]
-    found = comparing.together(parts, "phi", "none", "accuracy")
-    expected = mean_interval([20 + 100 * luck for luck in LUCK[:4]])
-    np.testing.assert_allclose(found, expected)
-    with pytest.raises(MplibError, match="no seed in common"):
-        comparing.together([[row("none", 0), row("phi", 0)], [row("none", 1), row("phi", 1)]], "phi", "none", "nll")
-    with pytest.raises(MplibError, match="no seed in common"):
-        comparing.together([], "phi", "none", "nll")
+def _row(method: str, seed: int, **config: Any) -> dict[str, Any]:
+    return {"key": f"{method}{seed}{config}", "config": {"method": method, "seed": seed, **config}, "result": {}}
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "score", "expected"),
-    [
-        (0.1, 0.3, "accuracy", "ahead"),
-        (-0.3, -0.1, "accuracy", "behind"),
-        (-0.3, -0.1, "nll", "ahead"),
-        (0.1, 0.3, "ece", "behind"),
-        (-0.1, 0.3, "accuracy", "undecided"),
-        (float("nan"), float("nan"), "accuracy", "undecided"),
-    ],
+    ("value", "text"), [(-0.049, "0.0"), (0.049, "0.0"), (-1.25, "−1.2"), (math.nan, "–"), (3, "3.0")]
 )
-def test_an_interval_that_excludes_zero_decides(low: float, high: float, score: str, expected: str) -> None:
-    assert comparing.word(Interval((low + high) / 2, low, high, 5), score) == expected
+def test_a_number_has_a_real_minus_and_no_negative_zero(value: float, text: str) -> None:
+    assert number(value) == text
+    assert number(value, signed=True) == (f"+{text}" if text[0] in "123" else text)
 
 
-def test_numbers_have_real_minus_signs_and_no_negative_zero() -> None:
-    assert comparing.number(-1.26, 1) == f"{MINUS}1.3"
-    assert comparing.number(-0.004, 2, sign=True) == "0.00"
-    assert comparing.span(Interval(-1.0, -2.0, 0.0, 5), 1) == f"{MINUS}1.0 [{MINUS}2.0, 0.0]"
-    assert comparing.span(Interval(-1.0, -1.998, -0.002, 5), 1) == f"{MINUS}1.000 [{MINUS}1.998, {MINUS}0.002]"
-    assert comparing.span(Interval(-1.0, float("nan"), float("nan"), 1), 1) == f"{MINUS}1.0"
+def test_one_value_has_no_interval() -> None:
+    assert with_interval(mean_interval([2.0]), digits=0) == "2"
+    assert with_interval(mean_interval([-1.0, -1.0])) == "−1.0 [−1.0, −1.0]"
 
 
-def test_tables_leave_out_what_is_not_there() -> None:
-    parts = comparing.fair([*runs(0.1), *runs(-0.1, data="e"), *(row("noise", k) for k in range(5))],
-                           ["none", "phi"], also=["noise"])  # fmt: skip
-    lines = comparing.differences(parts, "phi", ["none", "noise"], ["accuracy", "tempered_nll"])
-    opponents = [(line["setting"][0], line["meta-trained phi minus"]) for line in lines]
-    assert opponents == [("d", "no perturbation"), ("d", "matched plain noise"), ("e", "no perturbation")]
-    gap = paired_interval([10 + 100 * luck for luck in LUCK], [0.0] * 5)
-    assert lines[0]["accuracy, points"] == f"{comparing.span(gap, 1)} ahead"
-    assert lines[0]["nll, with one temperature"] == "–"
-    assert comparing.tally(parts, "phi", ["none"])["e, conv4, 16 px"] == "behind no perturbation"
-    learned = comparing.learned(parts)
-    assert learned[0]["meta-trained phi"] == "– (0.25)"
-    assert learned[1]["matched plain noise"] == "–"
+def test_the_word_depends_on_the_side_of_zero_and_on_what_is_better() -> None:
+    above, below, across, single = ([1.0, 1.1], [-1.0, -1.1], [-1.0, 1.1], [5.0])
+    assert [verdict(mean_interval(x)) for x in (above, below, across)] == ["ahead", "behind", "undecided"]
+    assert [verdict(mean_interval(x), higher=False) for x in (above, below)] == ["behind", "ahead"]
+    assert verdict(mean_interval(single)) == "undecided"
+
+
+def test_the_longest_budget_with_enough_shared_seeds_is_taken() -> None:
+    rows = [_row(name, seed, steps=steps) for steps in (100, 200) for name in ("none", "phi") for seed in (0, 1, 2)]
+    rows += [_row("none", 0, steps=400), _row("phi", 1, steps=400)]  # no seed in common
+    rows += [_row("noise", 0, steps=200), *(_row("mixup", seed, steps=200, options={"a": 1}) for seed in (0, 1, 2))]
+    found = longest(rows, ["none", "phi"], optional=["noise", "mixup"])
+    assert {row["config"]["steps"] for row in found} == {200}
+    assert {row["config"]["method"] for row in found} == {"none", "phi", "mixup"}
+    assert len(found) == 9
+    assert longest(rows, ["none", "phi"], seeds=4) == []
+    assert longest([], ["none"]) == []
+
+
+def test_rows_of_different_settings_are_never_mixed() -> None:
+    rows = [_row("none", seed, steps=9, width=4) for seed in (0, 1)] + [
+        _row("phi", s, steps=9, width=8) for s in (0, 1)
+    ]
+    assert longest(rows, ["none", "phi"]) == []
