@@ -203,7 +203,7 @@ def tally(parts: Mapping[str, Setting], first: str, others: Sequence[str], score
             said = word(mean_interval(gains(part, first, other, score)), score)
             where = next(key for key in words if key.startswith(said))
             words[where].append(look(other).label)
-        found[name] = "; ".join(f"{key} {' and '.join(names)}" for key, names in words.items() if names)
+        found[name] = "; ".join(f"{key} {', '.join(names)}" for key, names in words.items() if names)
     return found
 
 
