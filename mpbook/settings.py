@@ -110,8 +110,8 @@ def measured(part: Setting, score: str) -> bool:
     return all(score in row["result"] for row in part)
 
 
-def gains(part: Setting, first: str, second: str, score: str) -> list[float]:
-    """One method's score minus another's, seed by seed, in the unit of :data:`SCORES`.
+def gains_by_seed(part: Setting, first: str, second: str, score: str) -> dict[int, float]:
+    """One method's score minus another's, by seed, in the unit of :data:`SCORES`.
 
     Raises:
         MplibError: an unknown score, or what :func:`mplib.experiments.paired_scores` raises.
@@ -119,7 +119,14 @@ def gains(part: Setting, first: str, second: str, score: str) -> list[float]:
     if score not in SCORES:
         raise unknown("score", score, SCORES)
     ours, theirs = paired_scores(part, first, second, score)
-    return [SCORES[score].factor * (one - other) for one, other in zip(ours, theirs, strict=True)]
+    seeds = sorted(row["config"]["seed"] for row in part if row["config"]["method"] == first)
+    differences = (SCORES[score].factor * (one - other) for one, other in zip(ours, theirs, strict=True))
+    return dict(zip(seeds, differences, strict=True))
+
+
+def gains(part: Setting, first: str, second: str, score: str) -> list[float]:
+    """The values of :func:`gains_by_seed`, in the order of the seeds."""
+    return list(gains_by_seed(part, first, second, score).values())
 
 
 def together(parts: Iterable[Setting], first: str, second: str, score: str) -> Interval:
@@ -131,10 +138,7 @@ def together(parts: Iterable[Setting], first: str, second: str, score: str) -> I
     Raises:
         MplibError: no settings, or no seed that all of them have.
     """
-    by_seed = []
-    for part in parts:
-        seeds = sorted(row["config"]["seed"] for row in part if row["config"]["method"] == first)
-        by_seed.append(dict(zip(seeds, gains(part, first, second, score), strict=True)))
+    by_seed = [gains_by_seed(part, first, second, score) for part in parts]
     common = sorted(set.intersection(*map(set, by_seed))) if by_seed else []
     if not common:
         raise MplibError(f"the {len(by_seed)} settings have no seed in common, expected settings with common seeds")
