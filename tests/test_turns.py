@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from mplib.benchmark import turns
-from mplib.benchmark.turns import WARM_UP, compared, take_turns, timed
+from mplib.benchmark.turns import WARM_UP, Taken, compared, median_interval, take_turns, timed
 from mplib.errors import MplibError
 
 CPU = torch.device("cpu")
@@ -31,6 +33,16 @@ def test_a_ratio_is_taken_to_the_neighbours(monkeypatch: pytest.MonkeyPatch) -> 
     rows = compared(take_turns({"a": lambda: 1.0, "b": lambda: 1.5}, CPU, turns=5))
     assert rows["b"]["ratio"] == rows["b"]["ratio_low"] == rows["b"]["ratio_high"] == 1.5
     assert rows["a"]["milliseconds"] == 3000 and rows["a"]["ratio"] == 1 and rows["a"]["turns"] == 5
+
+
+def test_an_interval_of_the_median_covers_as_often_as_it_says_whatever_the_distribution() -> None:
+    draws = torch.rand(2000, 21, generator=torch.Generator().manual_seed(0))
+    values = -draws.log()  # skewed, with the median log 2
+    inside = [low < math.log(2) < high for low, high in filter(None, map(median_interval, values.tolist()))]
+    assert len(inside) == 2000 and 0.95 <= sum(inside) / 2000 < 0.985
+    assert median_interval([3.0, 1.0, 2.0]) is None
+    row = compared({"b": [Taken(float(k), 1.0) for k in range(1, 7)]})["b"]
+    assert (row["ratio_from"], row["ratio_to"]) == (1.0, 6.0)
 
 
 def test_seconds_are_those_of_the_work() -> None:

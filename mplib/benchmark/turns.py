@@ -7,6 +7,7 @@ the result is the ratio to these two neighbours: its median over the turns, and 
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -85,14 +86,43 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """An interval of a median that asks nothing of the distribution: two of the sorted values themselves.
+
+    The k-th smallest and the k-th largest of n miss the median with a probability of twice that of fewer than k heads
+    in n tosses; k is the largest for which this is at most ``1 - confidence``.
+
+    Args:
+        values: one for each turn.
+        confidence: level of the interval, in (0, 1).
+
+    Returns:
+        Lower and upper end; None where there are too few values for the level (five or fewer, for 95 %).
+
+    Example:
+        >>> median_interval([1, 2, 3, 4, 5, 6]), median_interval([1, 2, 3])
+        ((1, 6), None)
+
+    Source: the sign test, inverted.
+    """
+    n, tail, k = len(values), 0.0, 0
+    while k < n and 2 * (tail + math.comb(n, k) / 2**n) <= 1 - confidence:
+        tail += math.comb(n, k) / 2**n
+        k += 1
+    return (sorted(values)[k - 1], sorted(values)[n - k]) if k else None
+
+
 def compared(seconds: Mapping[str, Sequence[Taken]]) -> dict[str, Row]:
-    """Medians of the times, and of the ratios to the base, with the quartiles of both.
+    """Medians of the times, and of the ratios to the base, with the quartiles of both and an interval of the ratio.
+
+    Half of the turns lie between the quartiles; what the median itself may be is said by :func:`median_interval`.
 
     Args:
         seconds: as :func:`take_turns` gives them.
 
     Returns:
-        For each name ``milliseconds``, ``ms_low``, ``ms_high``, ``ratio``, ``ratio_low``, ``ratio_high``, ``turns``.
+        For each name ``milliseconds``, ``ms_low``, ``ms_high``, ``ratio``, ``ratio_low``, ``ratio_high``, ``turns``,
+        and the ends of the 95 % interval, ``ratio_from`` and ``ratio_to``, None where there are too few turns.
 
     Example:
         >>> compared({"b": [Taken(2.0, 1.0), Taken(4.0, 2.0), Taken(2.0, 1.0)]})["b"]["ratio"]
@@ -100,7 +130,9 @@ def compared(seconds: Mapping[str, Sequence[Taken]]) -> dict[str, Row]:
     """
     rows = {}
     for name, taken in seconds.items():
-        low, middle, high = statistics.quantiles([one.own / one.base for one in taken])
+        ratios = [one.own / one.base for one in taken]
+        low, middle, high = statistics.quantiles(ratios)
+        least, most = median_interval(ratios) or (None, None)
         ms_low, ms, ms_high = (1000 * value for value in statistics.quantiles([one.own for one in taken]))
         rows[name] = {
             "milliseconds": ms,
@@ -109,6 +141,8 @@ def compared(seconds: Mapping[str, Sequence[Taken]]) -> dict[str, Row]:
             "ratio": middle,
             "ratio_low": low,
             "ratio_high": high,
+            "ratio_from": least,
+            "ratio_to": most,
             "turns": len(taken),
         }
     return rows
