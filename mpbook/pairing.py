@@ -160,15 +160,17 @@ def one_budget(groups: Sequence[Group], against: Collection[str], largest: Seque
         known = {"steps": group.config.get("steps") or 0, "draws": group.draws}
         return tuple(known[key] for key in largest)
 
+    enough = [group for group in groups if "draws" not in largest or group.draws == most_draws]
     met: dict[str, dict[tuple[float, ...], set[str]]] = {}
-    for group in groups:
+    for group in enough:
         met.setdefault(group.task, {}).setdefault(size(group), set()).add(group.opponent)
 
     def counts(group: Group) -> bool:
-        budgets = met[group.task]
+        budgets = met.get(group.task)
+        if not budgets:
+            return False
         best = max(budgets, key=lambda budget: (len(budgets[budget] & set(against)), len(budgets[budget]), budget))
-        fewer = "draws" in largest and group.draws < most_draws
-        return size(group) == best and bool(budgets[best] & set(against)) and not fewer
+        return size(group) == best and bool(budgets[best] & set(against))
 
     return [replace(group, judged=counts(group)) for group in groups]
 

@@ -90,6 +90,8 @@ def test_numbers_of_draws_are_never_mixed_where_they_decide() -> None:
     counted = pairing.one_budget(groups, ["none"], ["draws", "steps"])
     assert [group.judged for group in counted] == [True, False, False]
     assert [group.judged for group in pairing.one_budget(groups, ["none"], ["steps"])] == [False, True, True]
+    more = groups + _groups("noise", 20, draws=5)  # more opponents, and too few draws
+    assert [group.judged for group in pairing.one_budget(more, ["none"], ["draws", "steps"])] == [True] + [False] * 3
 
 
 def test_a_row_stands_for_its_largest_number_of_draws_and_an_attack_for_its_network() -> None:
