@@ -8,23 +8,43 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from mpbook.layout import read_yaml
 from mplib.errors import MplibError, unknown
 
-VERDICTS = ("reproduced", "partly", "not reproduced")
-"""What a rule may say; besides there are ``undecided`` and ``not testable here``, which need no rule."""
+BY_CONSTRUCTION = "holds by construction"
+VERDICTS = ("reproduced", "partly", "not reproduced", BY_CONSTRUCTION)
+"""What a rule may say (``partly``: before the review); ``undecided`` and ``not testable here`` need no rule."""
 UNDECIDED, UNTESTABLE = "undecided", "not testable here"
 
-SCORES = {"accuracy": (100.0, "points of accuracy"), "nll": (-1.0, "nats"), "ece": (-100.0, "points of ECE")}
-"""Score to the factor that makes a gain of it (positive: better), and the gain's unit."""
+
+class Score(NamedTuple):
+    """A score of rows: the factor that makes a gain of it (positive: ahead), the gain's unit, and where it is.
+
+    Of several keys of a result the first counts that both rows of a pair have.
+    """
+
+    factor: float
+    unit: str
+    keys: tuple[str, ...]
+
+
+SCORES = {
+    "accuracy": Score(100.0, "points of accuracy", ("accuracy",)),
+    "mended accuracy": Score(100.0, "points of accuracy", ("renormed_accuracy", "accuracy")),
+    "renormed accuracy": Score(100.0, "points of accuracy", ("renormed_accuracy",)),
+    "nll": Score(-1.0, "nats", ("nll",)),
+    "tempered nll": Score(-1.0, "nats", ("tempered_nll",)),
+    "ece": Score(-100.0, "points of ECE", ("ece",)),
+    "tempered ece": Score(-100.0, "points of ECE", ("tempered_ece",)),
+}
 
 VALUE_NAMES = ("value", "low", "high", "n")
-COUNT_NAMES = ("tests", "better", "worse", "spread")
+COUNT_NAMES = ("tests", "better", "worse", "without", "spread", "fitted", "draws", "lines", "stronger", "margin")
 OPPONENT_NAMES = ("mean", "low", "high", "n", "tasks")
 
 _ALLOWED = (
@@ -38,6 +58,9 @@ _MEASURE_KEYS = {
     "entry": ("kind", "stores", "rows", "inside", "key", "unit"),
     "comparison": ("kind", "stores", "score", "first", "against", "spread"),
 }
+_MAY_HAVE = {"controls", "largest", "premise"}
+"""Keys of a comparison that the rules before the review did not have."""
+_HEADS = ({"margin", "known", "claims"}, {"older", "claims"})  # now, and before the review
 
 
 @dataclass(frozen=True)
@@ -100,9 +123,10 @@ class Claim:
         measure: how it is measured. The keys are those of its kind: ``value`` (of a row), ``entry`` (of the list in a
             row, as benchmarks have it), or ``comparison`` (of pairs of rows).
         words: the rule in words.
-        enough: what has to hold before a verdict is given at all.
+        enough: what has to hold before a verdict is given at all: words to rule.
         rules: verdict to rule, in order; the first that holds decides.
-        older: stores whose rows were known when the rule was written.
+        known: store to a selection of its rows, those that were known when the rule was written.
+        margin: the gain that counts, in the unit of the comparison.
     """
 
     id: str
@@ -112,13 +136,18 @@ class Claim:
     experiment: str
     measure: Mapping[str, Any]
     words: str
-    enough: Rule
+    enough: Mapping[str, Rule]
     rules: Mapping[str, Rule]
-    older: tuple[str, ...] = ()
+    known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    margin: float = 0.0
+
+    def missing(self, numbers: Mapping[str, Any]) -> list[str]:
+        """What would have to hold for a verdict and does not, in words."""
+        return [words for words, rule in self.enough.items() if not rule.holds(numbers)]
 
     def verdict(self, numbers: Mapping[str, Any]) -> str:
         """What the rules say of the numbers."""
-        if not self.enough.holds(numbers):
+        if self.missing(numbers):
             return UNTESTABLE
         return next((verdict for verdict, rule in self.rules.items() if rule.holds(numbers)), UNDECIDED)
 
@@ -146,9 +175,10 @@ def load(path: Path) -> list[Claim]:
         MplibError: the file cannot be read, or one sentence for the first thing that is wrong in it.
     """
     content = read_yaml(path)
-    if not isinstance(content, dict) or set(content) != {"older", "claims"} or not content["claims"]:
-        raise MplibError(f"{path.name} has no list of claims, expected the keys 'older' and 'claims'")
-    claims = [_claim(entry, content["older"]) for entry in content["claims"]]
+    if not isinstance(content, dict) or set(content) not in _HEADS or not content["claims"]:
+        raise MplibError(f"{path.name} has no list of claims, expected the keys 'margin', 'known' and 'claims'")
+    known = content["known"] if "known" in content else {store: {} for store in content["older"]}
+    claims = [_claim(entry, known, float(content.get("margin", 0))) for entry in content["claims"]]
     ids = [claim.id for claim in claims]
     for name in ids:
         if ids.count(name) > 1:
@@ -185,14 +215,15 @@ def figures(path: Path, claims: Iterable[Claim]) -> dict[str, list[Figure]]:
     return found
 
 
-def _claim(entry: Any, older: list[str]) -> Claim:
+def _claim(entry: Any, known: Mapping[str, Any], margin: float) -> Claim:
     name = entry.get("id") if isinstance(entry, dict) else None
     _check_keys(f"the claim {name!r}", entry, _CLAIM_KEYS)
     measure, rules = entry["measure"], entry["rules"]
     kind = measure.get("kind") if isinstance(measure, dict) else measure
     if kind not in _MEASURE_KEYS:
         raise unknown(f"kind of measure in the claim {name!r}:", kind, _MEASURE_KEYS)
-    _check_keys(f"the measure of the claim {name!r}", measure, _MEASURE_KEYS[kind])
+    optional = _MAY_HAVE & measure.keys() if kind == "comparison" else set()
+    _check_keys(f"the measure of the claim {name!r}", measure, (*_MEASURE_KEYS[kind], *optional))
     if kind == "comparison" and measure["score"] not in SCORES:
         raise unknown(f"score in the claim {name!r}:", measure["score"], SCORES)
     if not isinstance(rules, dict) or not rules:
@@ -200,16 +231,18 @@ def _claim(entry: Any, older: list[str]) -> Claim:
     for verdict in rules:
         if verdict not in VERDICTS:
             raise unknown(f"verdict in the claim {name!r}:", verdict, VERDICTS)
-    known = set(VALUE_NAMES)
+    enough = entry["enough"] if isinstance(entry["enough"], dict) else {str(entry["enough"]): entry["enough"]}
+    needed = {words: Rule(str(text)) for words, text in enough.items()}
+    judged = {verdict: Rule(str(text)) for verdict, text in rules.items()}
+    allowed = set(VALUE_NAMES)
     if kind == "comparison":
-        known = {f"{other}.{part}" for other in measure["against"] for part in OPPONENT_NAMES} | set(COUNT_NAMES)
-    checked = {verdict: Rule(str(text)) for verdict, text in [("enough", entry["enough"]), *rules.items()]}
-    for rule in checked.values():
-        for used in sorted(rule.names() - known):
-            raise unknown(f"name in the rule {rule.text!r} of the claim {name!r}:", used, known)
-    enough = checked.pop("enough")
-    seen = tuple(store for store in measure["stores"] if store in older)
-    return Claim(**{**entry, "enough": enough, "rules": checked, "older": seen})
+        others = [*measure["against"], *measure.get("controls", ()), *(["premise"] if "premise" in measure else [])]
+        allowed = {f"{other}.{part}" for other in others for part in OPPONENT_NAMES} | set(COUNT_NAMES)
+    for rule in (*needed.values(), *judged.values()):
+        for used in sorted(rule.names() - allowed):
+            raise unknown(f"name in the rule {rule.text!r} of the claim {name!r}:", used, allowed)
+    seen = {store: known[store] for store in measure["stores"] if store in known}
+    return Claim(**{**entry, "enough": needed, "rules": judged, "known": seen, "margin": margin})
 
 
 def _check_keys(what: str, entry: Any, keys: tuple[str, ...]) -> None:

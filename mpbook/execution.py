@@ -29,8 +29,9 @@ from mplib.files import write_json
 PACKAGES = Path(__file__).resolve().parent.parent
 # A chapter's outputs depend on these of our own modules: on what it imports, and on what runs it. The others
 # only read finished notebooks, so a change in them repeats nothing.
-OWN_MODULES = tuple(f"mpbook/{name}.py" for name in ("page", "layout", "execution", "worker", "claims", "verdicts"))
-DATA_FILES = ("claims.yml", "paper_figures.yml")  # of the book, read by chapters
+_OWN = ("page", "layout", "execution", "worker", "claims", "comparing", "pairing", "verdicts", "findings")
+OWN_MODULES = tuple(f"mpbook/{name}.py" for name in _OWN)
+DATA_FILES = ("claims.yml", "claims_before_review.yml", "paper_figures.yml")  # of the book, read by chapters
 LIBRARIES = ("torch", "numpy", "matplotlib", "scikit-image", "mlxtend", "scikit-learn")
 
 

@@ -182,15 +182,19 @@ def sources(rows: Iterable[Row]) -> Shown:
     return Shown(page, plain)
 
 
-def chapter(name: str) -> Shown:
+def chapter(name: str, text: str | None = None) -> Shown:
     """A link to another chapter, for a cell of a table.
+
+    Args:
+        name: the chapter.
+        text: what the link says, the chapter's title if nothing is given.
 
     Raises:
         MplibError: there is no such chapter.
     """
     book = layout.Book(root())
     title = next(line for line in _title(book.source(name)) if line.startswith("# "))
-    return Shown(f'<a href="{name}.html">{html.escape(title[2:].strip())}</a>', name)
+    return Shown(f'<a href="{name}.html">{html.escape(text or title[2:].strip())}</a>', text or name)
 
 
 class Outcome(Shown):

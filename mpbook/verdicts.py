@@ -1,38 +1,29 @@
-"""From rows to verdicts: what the recorded runs say of each claim, by the rule that was written before.
+"""From rows to verdicts: what the recorded runs say of each claim, by its rule in ``book/claims.yml``.
 
-Nothing is typed here and nothing is chosen by hand. Two rows are a pair where their configurations agree in everything
-but the method and what belongs to it; pairs of one setting (data, network, budget) are a task; tasks are pooled with
-:func:`mplib.stats.pooled_interval`. Rows that were made to choose a method's settings are left out. A claim without
+Nothing is typed here and nothing is chosen by hand. :mod:`mpbook.pairing` says which rows are compared. Tasks are
+pooled over the seeds that they share. Rows that were made to choose a method's settings are left out. A claim without
 rows is not testable here, which is never an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mpbook.claims import SCORES, UNTESTABLE, Claim
+from mpbook.claims import BY_CONSTRUCTION, SCORES, UNTESTABLE, Claim
+from mpbook.pairing import Group, grouped, one_budget, pairs, readable, selected
 from mplib.runs import Row, RunStore
-from mplib.stats import (
-    Interval,
-    holm,
-    mean_interval,
-    minimum_detectable_difference,
-    p_value,
-    paired_interval,
-    pooled_interval,
-)
+from mplib.stats import Interval, common_seed_interval, holm, mean_interval, p_value, pooled_interval
 
 LEVEL = 0.05
+FEWEST = 3
+"""Seeds that tasks have to share for an interval over seeds; with two, Student's t has one degree of freedom."""
 NOTHING = Interval(float("nan"), float("nan"), float("nan"), 0)
-ANY = "*"
-"""Stands for any value but None in the selection of rows."""
-OF_A_METHOD = {"method", "phi", "options"}
-"""Keys of a configuration that say what the method is; two rows that are compared may differ in them alone."""
 
-Pair = tuple[Row, Row]
+Gains = Sequence[Mapping[int, float]]
 
 
 @dataclass(frozen=True)
@@ -42,21 +33,24 @@ class Finding:
     Attributes:
         claim: the claim.
         verdict: what its rule says.
+        missing: what keeps it from being testable, in words.
         intervals: the measured value under its unit, or the gain over each opponent that there are rows of.
         numbers: everything that the rule may look at.
         rows: the rows behind it, each once.
         unit: of the intervals.
-        detectable: for each opponent, the smallest gain of one task that its fewest seeds would have found with a
-            probability of 80 %.
+        known: how many of the rows were known when the rule was written.
+        groups: the pairs of a comparison by task and opponent, also those of budgets that do not count.
     """
 
     claim: Claim
     verdict: str
+    missing: Sequence[str]
     intervals: Mapping[str, Interval]
     numbers: Mapping[str, Any]
     rows: Sequence[Row]
     unit: str
-    detectable: Mapping[str, float]
+    known: int
+    groups: Sequence[Group] = ()
 
 
 def stores(folder: Path) -> dict[str, list[Row]]:
@@ -64,83 +58,71 @@ def stores(folder: Path) -> dict[str, list[Row]]:
     return {path.name: RunStore(path).rows() for path in sorted(folder.iterdir()) if path.is_dir()}
 
 
-def judge(claim: Claim, found: Mapping[str, Sequence[Row]]) -> Finding:
+def gain(tasks: Gains) -> Interval:
+    """The mean gain over tasks: Student's interval over the seeds that all have, the bootstrap where there are too few.
+
+    Args:
+        tasks: for each task the gain of each seed. A task of one seed counts only where no task has more.
+    """
+    usable = [task for task in tasks if len(task) > 1]
+    if len(usable) > 1:
+        common = set.intersection(*(set(task) for task in usable))
+        if len(common) >= FEWEST:
+            return common_seed_interval(usable)
+    return gain_before_review(tasks)
+
+
+def gain_before_review(tasks: Gains) -> Interval:
+    """The mean gain as it was computed before the review: the stratified bootstrap for several tasks."""
+    usable = [list(task.values()) for task in tasks if len(task) > 1]
+    if len(usable) > 1:
+        return pooled_interval(usable)
+    values = usable[0] if usable else [value for task in tasks for value in task.values()]
+    return mean_interval(values) if values else NOTHING
+
+
+def judge(claim: Claim, found: Mapping[str, Sequence[Row]], pool: Callable[[Gains], Interval] = gain) -> Finding:
     """Apply the rule of a claim to the rows of its stores.
 
     Args:
         claim: the claim.
         found: rows by store, see :func:`stores`; stores that are not there count as empty.
+        pool: how the gains of several tasks become an interval.
     """
     rows = [row for name in claim.measure["stores"] for row in found.get(name, ())]
-    return _comparison(claim, rows) if claim.measure["kind"] == "comparison" else _value(claim, rows)
+    known = {row["key"] for name, which in claim.known.items() for row in found.get(name, ()) if selected(row, which)}
+    return (
+        _comparison(claim, rows, known, pool) if claim.measure["kind"] == "comparison" else _value(claim, rows, known)
+    )
 
 
-def selected(row: Row, wanted: Mapping[str, Any]) -> bool:
-    """Whether a row's configuration has these values; None is absent, ``*`` is present, a list is any of them."""
-    for key, value in wanted.items():
-        own = row["config"].get(key)
-        if value == ANY:
-            if own is None:
-                return False
-        elif own not in (value if isinstance(value, list) else [value]):
-            return False
-    return True
+def summary(findings: Iterable[Finding]) -> dict[str, int]:
+    """How many claims got each verdict; what could not be tested, and what holds by construction, come last."""
+    counts: dict[str, int] = {}
+    for finding in findings:
+        counts[finding.verdict] = counts.get(finding.verdict, 0) + 1
+    last = (UNTESTABLE, BY_CONSTRUCTION)
+    return dict(sorted(counts.items(), key=lambda item: last.index(item[0]) + 1 if item[0] in last else 0))
 
 
-def pairs(rows: Sequence[Row], first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Pair]:
-    """Match rows of one selection with rows of another that agree with them in all that the selections leave open.
-
-    A partner that was run with several options makes a pair for each. Of several that differ in nothing but the code
-    that made them, the one made with the same code is taken, and the first of these.
-
-    Args:
-        rows: rows of runs with ``method`` and ``seed`` in their configuration.
-        first, second: selections, see :func:`selected`.
-    """
-    free = {*first, *second, *OF_A_METHOD}
-    candidates = [row for row in rows if selected(row, second)]
-    found = []
-    for row in (row for row in rows if selected(row, first)):
-        partners: dict[str, list[Row]] = {}
-        for other in candidates:
-            if other is not row and _agree(row, other, free):
-                partners.setdefault(_options(other), []).append(other)
-        for same_options in partners.values():
-            same = [other for other in same_options if other["environment"]["source"] == row["environment"]["source"]]
-            found.append((row, (same or same_options)[0]))
-    return found
-
-
-def by_task(matched: Iterable[Pair], score: str) -> dict[str, list[float]]:
-    """Gains of pairs, by setting: everything in the first row's configuration but its seed, and the other's options."""
-    factor = SCORES[score][0]
-    tasks: dict[str, list[float]] = {}
-    for one, other in matched:
-        setting = repr(sorted((key, repr(value)) for key, value in one["config"].items() if key != "seed"))
-        setting += _options(other)
-        tasks.setdefault(setting, []).append(factor * (one["result"][score] - other["result"][score]))
-    return tasks
-
-
-def gain(tasks: Sequence[Sequence[float]]) -> Interval:
-    """The mean gain: Student's interval for one task, the stratified bootstrap for several of two seeds or more."""
-    usable = [values for values in tasks if len(values) > 1]
-    if len(usable) > 1:
-        return pooled_interval(usable)
-    values = usable[0] if usable else [value for task in tasks for value in task]
-    return paired_interval(values, [0.0] * len(values)) if values else NOTHING
-
-
-def _value(claim: Claim, rows: Sequence[Row]) -> Finding:
+def _value(claim: Claim, rows: Sequence[Row], known: set[str]) -> Finding:
     """A value is measured once, exactly, or several times; then the ends are the least and the largest."""
     measure = claim.measure
     found = [(row, ends) for row in rows if selected(row, measure["rows"]) for ends in _measured(row, measure)]
     values, lows, highs = zip(*(ends for _, ends in found), strict=True) if found else ((), (), ())
     interval = Interval(mean_interval(values).mean, min(lows), max(highs), len(values)) if values else NOTHING
     numbers = {"value": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
-    used = list({row["key"]: row for row, _ in found}.values())
-    intervals = {measure["unit"]: interval} if found else {}
-    return Finding(claim, claim.verdict(numbers), intervals, numbers, used, measure["unit"], {})
+    used = {row["key"]: row for row, _ in found}
+    return Finding(
+        claim=claim,
+        verdict=claim.verdict(numbers),
+        missing=claim.missing(numbers),
+        intervals={measure["unit"]: interval} if found else {},
+        numbers=numbers,
+        rows=list(used.values()),
+        unit=measure["unit"],
+        known=len(known & used.keys()),
+    )
 
 
 def _measured(row: Row, measure: Mapping[str, Any]) -> list[tuple[float, float, float]]:
@@ -154,64 +136,82 @@ def _measured(row: Row, measure: Mapping[str, Any]) -> list[tuple[float, float, 
     return [(one[name], one.get(ends[0], one[name]), one.get(ends[1], one[name])) for one in entries if name in one]
 
 
-def _comparison(claim: Claim, rows: Sequence[Row]) -> Finding:
+def _comparison(claim: Claim, rows: Sequence[Row], known: set[str], pool: Callable[[Gains], Interval]) -> Finding:
     measure = claim.measure
-    score = measure["score"]
+    score, first = SCORES[measure["score"]], measure["first"]
     scored = [
         row
-        for row in rows
-        if score in row["result"] and {"method", "seed"} <= row["config"].keys() and not row["config"].get("tuning")
+        for row in map(readable, rows)
+        if {"method", "seed"} <= row["config"].keys() and not row["config"].get("tuning")
     ]
-    matched = {name: pairs(scored, measure["first"], other) for name, other in measure["against"].items()}
-    tasks = {name: list(by_task(found, score).values()) for name, found in matched.items()}
-    intervals = {name: gain(values) for name, values in tasks.items()}
-    numbers: dict[str, Any] = {
-        name: {**interval._asdict(), "tasks": len(tasks[name])} for name, interval in intervals.items()
-    }
-    tested = [values for found in tasks.values() for values in found if len(values) > 1]
-    small = [p < LEVEL for p in holm([p_value(values) for values in tested])]
-    better = sum(found and sum(values) > 0 for found, values in zip(small, tested, strict=True))
-    used = {row["key"]: row for found in matched.values() for pair in found for row in pair}
-    spread = {row["config"].get(measure["spread"]) for found in matched.values() for row, _ in found}
-    numbers |= {"tests": len(tested), "better": better, "worse": sum(small) - better, "spread": len(spread)}
+    opponents = {**measure["against"], **{name: {**first, "method": name} for name in measure.get("controls", ())}}
+    matched = {name: pairs(scored, first, other) for name, other in opponents.items()}
+    groups = [group for name, found in matched.items() for group in grouped(name, found, score)]
+    groups = one_budget(groups, measure["against"], measure.get("largest", ()))
+    judged = [group for group in groups if group.judged]
+    numbers: dict[str, Any] = {"margin": claim.margin}
+    for name in opponents:
+        mine = [group.gains for group in judged if group.opponent == name]
+        numbers[name] = {**pool(mine)._asdict(), "tasks": len(mine)}
+    numbers |= _tests([group for group in judged if group.opponent in measure["against"]], claim.margin)
+    numbers |= _conditions(judged, scored)
+    numbers["spread"] = len({group.config.get(measure["spread"]) for group in judged})
+    if "premise" in measure:
+        premise = grouped("premise", pairs(scored, **measure["premise"]), score)
+        premise = one_budget(premise, ["premise"], measure.get("largest", ()))
+        gains = [group.gains for group in premise if group.judged]
+        numbers["premise"] = {**pool(gains)._asdict(), "tasks": len(gains)}
+    used = {row["key"]: row for group in judged for pair in group.pairs for row in pair}
     return Finding(
         claim=claim,
         verdict=claim.verdict(numbers),
-        intervals={name: interval for name, interval in intervals.items() if interval.n},
+        missing=claim.missing(numbers),
+        intervals={
+            name: Interval(*(numbers[name][part] for part in Interval._fields))
+            for name in opponents
+            if numbers[name]["n"]
+        },
         numbers=numbers,
         rows=[used[key] for key in sorted(used)],
-        unit=SCORES[score][1],
-        detectable={name: size for name in tasks if (size := _detectable(tasks[name])) is not None},
+        unit=score.unit,
+        known=len(known & used.keys()),
+        groups=groups,
     )
 
 
-def _detectable(tasks: Sequence[Sequence[float]]) -> float | None:
-    """Minimum detectable difference of a task, from the spread within tasks and the fewest seeds of one."""
-    usable = [values for values in tasks if len(values) > 1]
-    if not usable:
-        return None
-    squares = sum(sum((value - sum(values) / len(values)) ** 2 for value in values) for values in usable)
-    freedom = sum(len(values) - 1 for values in usable)
-    return minimum_detectable_difference((squares / freedom) ** 0.5, min(len(values) for values in usable))
+def _tests(groups: Sequence[Group], margin: float) -> dict[str, int]:
+    """Each task against each opponent is a test; how they come out."""
+    tested = [group for group in groups if len(group.gains) > 1]
+    small = [p < LEVEL for p in holm([p_value(list(group.gains.values())) for group in tested])]
+    better = sum(found and group.interval.mean > 0 for found, group in zip(small, tested, strict=True))
+    without = sum(group.interval.high < margin for group in tested)
+    return {"tests": len(tested), "better": better, "worse": sum(small) - better, "without": without}
 
 
-def _agree(one: Row, other: Row, free: set[str]) -> bool:
-    """Whether two configurations are equal in every key that is not free; a key that is absent is None.
+def _conditions(groups: Sequence[Group], rows: Sequence[Row]) -> dict[str, float]:
+    """What a comparison may have to meet: how well phi's networks have learned, draws, and a panel of attacks."""
+    fitted = [group.fitted for group in groups]
+    panel = [row for row in rows if row["config"].get("attack_experiment") == "panel"]
+    reference = {_attacked(row): row["result"] for row in panel if row["config"].get("attack_line") == "reference"}
+    lines = [
+        (row["result"], reference[_attacked(row)])
+        for row in panel
+        if row["config"].get("attack_line") != "reference" and _attacked(row) in reference
+    ]
+    return {
+        "fitted": float("nan") if any(map(math.isnan, fitted)) or not fitted else min(fitted),
+        "draws": min((group.draws for group in groups), default=0),
+        "lines": len(lines),
+        "stronger": sum(_stronger(line, against) for line, against in lines),
+    }
 
-    A control that was matched to a phi (plain noise) is compared with that phi only.
-    """
-    a, b = one["config"], other["config"]
-    matched = "phi" in free and a.get("phi") and b.get("phi") and a["phi"] != b["phi"]
-    return not matched and all(a.get(key) == b.get(key) for key in (a.keys() | b.keys()) - free)
+
+def _attacked(row: Row) -> tuple[Any, ...]:
+    """What lines of a panel have in common: the network, the norm and the radius."""
+    return tuple(row["config"].get(key) for key in ("method", "seed", "steps", "attack_norm", "attack_eps"))
 
 
-def _options(row: Row) -> str:
-    return repr(sorted(row["config"].get("options", {}).items()))
-
-
-def summary(findings: Iterable[Finding]) -> dict[str, int]:
-    """How many claims got each verdict."""
-    counts: dict[str, int] = {}
-    for finding in findings:
-        counts[finding.verdict] = counts.get(finding.verdict, 0) + 1
-    return dict(sorted(counts.items(), key=lambda item: item[0] == UNTESTABLE))
+def _stronger(line: Mapping[str, Any], reference: Mapping[str, Any]) -> bool:
+    """Whether an attack leaves fewer images right: Newcombe's interval of the difference excludes zero."""
+    error = math.hypot(reference["accuracy"] - reference["accuracy_low"], line["accuracy_high"] - line["accuracy"])
+    return bool(reference["accuracy"] - line["accuracy"] > error)

@@ -18,6 +18,7 @@ from mplib.errors import MplibError
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
 CLAIMS = claims.load(BOOK / "claims.yml")
+BEFORE = claims.load(BOOK / "claims_before_review.yml")
 ENTRY: dict[str, Any] = {
     "id": "tasks",
     "claim": "it carries over",
@@ -33,7 +34,7 @@ ENTRY: dict[str, Any] = {
         "spread": "data",
     },
     "words": "reproduced above zero",
-    "enough": "none.n >= 5",
+    "enough": {"five pairs": "none.n >= 5"},
     "rules": {"reproduced": "none.low > 0", "not reproduced": "none.high < 0"},
 }
 
@@ -42,20 +43,21 @@ def _load(folder: Path, change: Callable[[dict[str, Any]], object] = lambda entr
     entry = copy.deepcopy(ENTRY)
     change(entry)
     path = folder / "claims.yml"
-    path.write_text(json.dumps({"older": ["old"], "claims": [entry]}))
+    path.write_text(json.dumps({"margin": 0.5, "known": {"old": {"steps": 1}}, "claims": [entry]}))
     return claims.load(path)
 
 
 def test_the_book_has_rules_for_every_claim_of_the_design_and_no_figure_of_the_paper() -> None:
-    found = claims.load(BOOK / "claims.yml")
-    assert len(found) >= 12
-    assert {claim.where for claim in found} == {"abstract", "supplement", "asked by us"}
-    assert claims.figures(BOOK / "paper_figures.yml", found) == {}
+    assert len(CLAIMS) >= 12
+    assert {claim.where for claim in CLAIMS} == {"abstract", "supplement", "asked by us"}
+    assert claims.figures(BOOK / "paper_figures.yml", CLAIMS) == {}
 
 
 def test_the_first_rule_that_holds_decides(tmp_path: Path) -> None:
     (claim,) = _load(tmp_path)
-    assert claim.older == ("old",)
+    assert claim.known == {"old": {"steps": 1}}
+    assert claim.margin == 0.5
+    assert claim.missing({"none": {"n": 4}}) == ["five pairs"]
     for low, high, n, verdict in [
         (0.1, 0.2, 5, "reproduced"),
         (-0.2, -0.1, 5, "not reproduced"),
@@ -68,15 +70,35 @@ def test_the_first_rule_that_holds_decides(tmp_path: Path) -> None:
 
 
 @given(st.floats(-10, 10), st.floats(0, 10))
-def test_no_interval_is_both_reproduced_and_not(low: float, width: float) -> None:
-    """For the rules of the book: whatever the interval is."""
-    numbers: dict[str, Any] = dict.fromkeys((*claims.VALUE_NAMES, *claims.COUNT_NAMES), 9)
+def test_a_gain_below_zero_is_never_reproduced_and_one_above_the_margin_never_refused(low: float, width: float) -> None:
+    """For the rules of effect in the book, where every opponent has the same interval."""
+    numbers: dict[str, Any] = dict.fromkeys(claims.COUNT_NAMES, 9) | {"margin": 0.5, "stronger": 0}
     interval = {"mean": low + width / 2, "low": low, "high": low + width, "n": 9, "tasks": 3}
     for claim in CLAIMS:
-        for other in claim.measure.get("against", ()):
+        if claim.measure["kind"] != "comparison" or claim.id in ("regularisers", "hyperparameters"):
+            continue
+        for other in (*claim.measure["against"], *claim.measure["controls"]):
             numbers[other] = interval
-        numbers |= {"low": low, "high": low + width, "value": low + width / 2, "better": 5, "worse": 0}
-        assert not (claim.rules["reproduced"].holds(numbers) and claim.rules["not reproduced"].holds(numbers))
+        numbers |= {"premise": {**interval, "low": 1.0}, "draws": 100}
+        verdict = claim.verdict(numbers)
+        assert (verdict == "reproduced") == (low > 0)
+        assert (verdict == "not reproduced") == (low <= 0 and low + width < 0.5)
+
+
+def test_the_rules_before_the_review_are_kept_and_say_the_same_claims() -> None:
+    assert {claim.id for claim in BEFORE} <= {claim.id for claim in CLAIMS}
+    assert all(claim.margin == 0 for claim in BEFORE)
+    assert {store for claim in BEFORE for store in claim.known} == {"transfer"}
+    assert any("partly" in claim.rules for claim in BEFORE)
+    assert not any("partly" in claim.rules for claim in CLAIMS)
+
+
+def test_every_claim_of_effect_has_every_control() -> None:
+    for claim in CLAIMS:
+        if claim.measure["kind"] == "comparison" and claim.id != "hyperparameters":
+            against = {*claim.measure["against"], *claim.measure["controls"]}
+            assert {"none", "untrained", "noise", "softplus_noise"} <= against
+            assert any(rule.names() & {"fitted"} for rule in claim.enough.values())
 
 
 @pytest.mark.parametrize(
@@ -88,7 +110,11 @@ def test_no_interval_is_both_reproduced_and_not(low: float, width: float) -> Non
         (lambda e: e["measure"].update(score="luck"), "unknown score in the claim 'tasks': 'luck'"),
         (lambda e: e.update(rules={}), "has no rules"),
         (lambda e: e.update(rules={"proved": "none.low > 0"}), "unknown verdict in the claim 'tasks': 'proved'"),
-        (lambda e: e.update(enough="nobody.n > 1"), "unknown name in the rule 'nobody.n > 1'.*'nobody.n'"),
+        (
+            lambda e: e.update(enough={"somebody": "nobody.n > 1"}),
+            "unknown name in the rule 'nobody.n > 1'.*'nobody.n'",
+        ),
+        (lambda e: e["measure"].update(premises={}), "the measure of the claim 'tasks' has"),
         (lambda e: e["rules"].update(partly="none.lwo > 0"), "did you mean 'none.low'"),
         (lambda e: e["rules"].update(partly="none.low >"), "cannot be read"),
         (lambda e: e["rules"].update(partly="none.low + 1"), "neither true nor false"),
@@ -106,7 +132,7 @@ def test_refuses_a_file_that_is_no_list_and_an_id_twice(tmp_path: Path) -> None:
     path.write_text("claims: []")
     with pytest.raises(MplibError, match="has no list of claims"):
         claims.load(path)
-    path.write_text(json.dumps({"older": [], "claims": [ENTRY, ENTRY]}))
+    path.write_text(json.dumps({"margin": 0.5, "known": {}, "claims": [ENTRY, ENTRY]}))
     with pytest.raises(MplibError, match="two claims with the id 'tasks'"):
         claims.load(path)
 
