@@ -226,7 +226,7 @@ def learned(parts: Mapping[str, Setting], named: str = "setting") -> list[dict[s
     for setting, part in parts.items():
         config = part[0]["config"]
         line = {named: setting, "steps": config["steps"], "seeds": len({row["config"]["seed"] for row in part})}
-        lines.append(line | {look(name).label: _learned(part, name) for name in names})
+        lines.append(line | {look(name).short.replace("\n", " "): _learned(part, name) for name in names})
     return lines
 
 
