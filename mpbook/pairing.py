@@ -112,8 +112,9 @@ def pairs(rows: Sequence[Row], first: Mapping[str, Any], second: Mapping[str, An
         rows: rows of runs with ``method`` and ``seed`` in their configuration.
         first, second: selections, see :func:`selected`.
     """
-    both_any = {key for key in first if first[key] == second.get(key) == ANY}
-    free = {*first, *second, *OF_A_METHOD} - both_any
+    # Where both may have any of several values, they have to have the same one.
+    shared = {key for key, value in first.items() if value == second.get(key) and (value == ANY or type(value) is list)}
+    free = {*first, *second, *OF_A_METHOD} - shared
     candidates = [row for row in rows if selected(row, second)]
     found = []
     for row in (row for row in rows if selected(row, first)):

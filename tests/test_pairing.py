@@ -49,6 +49,9 @@ def test_two_rows_that_may_have_any_value_have_the_same() -> None:
     one, other = row("phi", 0, 1, source_network="n"), row("none", 0, 1, source_network="m")
     assert pairing.pairs([one, other], *any_network) == []
     assert len(pairing.pairs([one, row("none", 0, 1, source_network="n")], *any_network)) == 1
+    listed = {"method": "phi", "eps": [1, 2]}, {"method": "none", "eps": [1, 2]}
+    found = [row(method, 0, 1, eps=eps) for method in ("phi", "none") for eps in (1, 2, 3)]
+    assert [one["config"]["eps"] - two["config"]["eps"] for one, two in pairing.pairs(found, *listed)] == [0, 0]
 
 
 def test_of_several_keys_of_a_score_the_first_counts_that_both_have() -> None:
