@@ -47,7 +47,7 @@ LOOKS = {
     "scale_only": Look("phi (scale only)", "scale\nonly", "#3E9CD1", "h", "--"),
     "deterministic": Look("phi (no draw)", "no\ndraw", "#3E9CD1", "d", "-"),
     "shuffled": Look("phi (shuffled)", "shuffled\nphi", "#3E9CD1", "X", ":"),
-    "phi": Look("meta-trained phi", "meta-\ntrained phi", "#0072B2", "D", "-"),
+    "phi": Look("meta-trained phi", "meta-trained\nphi", "#0072B2", "D", "-"),
 }
 """The look of each method of :func:`mplib.regularizers.names`.
 

@@ -109,5 +109,5 @@ def test_tables_leave_out_what_is_not_there() -> None:
     assert lines[0]["nll, with one temperature"] == "–"
     assert settings.tally(parts, "phi", ["none"])["e, conv4, 16 px"] == "behind no perturbation"
     learned = settings.learned(parts)
-    assert learned[0]["learned phi"] == "– (0.25)"
+    assert learned[0]["meta-trained phi"] == "– (0.25)"
     assert learned[1]["plain noise"] == "–"
