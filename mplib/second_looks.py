@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -92,6 +91,8 @@ def temperature(log_probabilities: Tensor, labels: Tensor) -> float:
         >>> temperature(modest, torch.tensor([0, 1, 0, 0])) < 0.1   # always right, never sure
         True
     """
+    from scipy.optimize import minimize_scalar
+
     answers, labels = log_probabilities.double(), labels.to(log_probabilities.device)
 
     def loss(log_t: float) -> float:

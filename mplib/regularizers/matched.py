@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -116,6 +115,8 @@ class SoftplusNoise(PlainNoise):
                 f"the mean is {mean:g} and the standard deviation {deviation:g}, expected a positive mean, and 0.01 to "
                 "1.31 times as much for the deviation: softplus noise has no other"
             )
+        from scipy.optimize import brentq
+
         location = brentq(lambda a: np.divide(*_softplus_moments(a)[::-1]) - deviation / mean, -12.0, 200.0)
         self.register_buffer("location", torch.tensor(location, dtype=torch.float32))
         self.register_buffer("height", torch.tensor(mean / _softplus_moments(location)[0], dtype=torch.float32))
