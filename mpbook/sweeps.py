@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import nbformat
@@ -27,6 +28,8 @@ from mplib.runs import Row, RunStore, make_row, run_key, table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_PARSING = Lock()  # the parser of Python 3.11 may fail where two threads parse at once
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,12 @@ def sweep(
     Raises:
         MplibError: a bad source, a folder that cannot be written to, or a scheduler that does not answer.
     """
-    faults = notebooks.problems(book.source(chapter))
-    if faults:
-        raise MplibError("\n".join(faults))
-    source = notebooks.read(book.source(chapter))
-    code, method = execution.code_hash(book, chapter), provenance.source_hash()
+    with _PARSING:
+        faults = notebooks.problems(book.source(chapter))
+        if faults:
+            raise MplibError("\n".join(faults))
+        source = notebooks.read(book.source(chapter))
+        code, method = execution.code_hash(book, chapter), provenance.source_hash()
     shelf = _Shelf(folder, source)
     wanted: dict[str, Job] = {}
     for parameters in runs:
