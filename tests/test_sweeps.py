@@ -133,10 +133,14 @@ def test_two_sweeps_at_once_give_each_run_one_row(book: Book, tmp_path: Path, mo
 
     def attempt(job: Job) -> Attempt:
         """Each attempt ends differently, so that mixing two would show."""
-        time.sleep(0.01)
+        time.sleep(0.1)
         done = pretend(job)
         return replace(done, notebook=done.notebook.replace('"made"', f'"attempt {next(turn)}"'))
 
+    known = sweeps.provenance.source_hash()
+    monkeypatch.setattr(
+        sweeps.provenance, "source_hash", lambda: known
+    )  # or the first would end before the next begins
     monkeypatch.setattr(engines, "attempt", attempt)
     with ThreadPoolExecutor(3) as pool:
         sweep = lambda _: sweeps.sweep(book, "one", runs(*range(1, 9)), tmp_path / "out", jobs=2)  # noqa: E731
