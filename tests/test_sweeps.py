@@ -133,13 +133,13 @@ def test_two_sweeps_at_once_give_each_run_one_row(book: Book, tmp_path: Path, mo
 
     def attempt(job: Job) -> Attempt:
         """Each attempt ends differently, so that mixing two would show."""
-        time.sleep(0.1)
+        time.sleep(0.2)
         done = pretend(job)
         return replace(done, notebook=done.notebook.replace('"made"', f'"attempt {next(turn)}"'))
 
     known = sweeps.provenance.source_hash()
     monkeypatch.setattr(
-        sweeps.provenance, "source_hash", lambda: known
+        sweeps.provenance, "source_hash", lambda *_: known
     )  # or the first would end before the next begins
     monkeypatch.setattr(engines, "attempt", attempt)
     with ThreadPoolExecutor(3) as pool:
