@@ -16,7 +16,7 @@ from mplib.errors import MplibError, unknown
 from mplib.experiments import paired_scores
 from mplib.plots import look
 from mplib.runs import Row
-from mplib.stats import Interval, mean_interval
+from mplib.stats import Interval, mean_interval, seed_means
 
 LEAST_SEEDS = 3
 """Seeds that a budget needs to be preferred to a smaller one."""
@@ -139,10 +139,10 @@ def together(parts: Iterable[Setting], first: str, second: str, score: str) -> I
         MplibError: no settings, or no seed that all of them have.
     """
     by_seed = [gains_by_seed(part, first, second, score) for part in parts]
-    common = sorted(set.intersection(*map(set, by_seed))) if by_seed else []
-    if not common:
+    means = seed_means(by_seed)
+    if not means:
         raise MplibError(f"the {len(by_seed)} settings have no seed in common, expected settings with common seeds")
-    return mean_interval([sum(found[seed] for found in by_seed) / len(by_seed) for seed in common])
+    return mean_interval(means)
 
 
 def word(interval: Interval, score: str) -> str:

@@ -7,6 +7,7 @@ zero on few images, so :func:`calibration_floor` says how large it would be if t
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -145,6 +146,41 @@ def calibration_floor(
     found = torch.tensor(errors, dtype=torch.float64)
     low, high = found.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return found.mean().item(), low, high
+
+
+def temperature(log_probabilities: Tensor, labels: Tensor) -> float:
+    r"""The temperature at which predictions are likeliest: it mends a network that is too sure, or too modest.
+
+    .. math:: T = \arg\min_T\ -\tfrac1N \textstyle\sum_i \log \mathrm{softmax}(\log p_i / T)_{y_i}
+
+    Args:
+        log_probabilities: logarithms of the predicted probabilities, (N, classes).
+        labels: (N,).
+
+    Returns:
+        T in [1/20, 20]: above 1 for predictions that are too sure, below 1 for those that are too modest.
+
+    Example:
+        >>> modest = torch.tensor([[0.6, 0.4], [0.4, 0.6], [0.6, 0.4], [0.6, 0.4]]).log()
+        >>> temperature(modest, torch.tensor([0, 1, 0, 0])) < 0.1   # always right, never sure
+        True
+
+    Source: Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017.
+    """
+    from scipy.optimize import minimize_scalar
+
+    answers, labels = log_probabilities.double(), labels.to(log_probabilities.device)
+
+    def loss(log_t: float) -> float:
+        return -tempered(answers, math.exp(log_t)).gather(1, labels[:, None]).mean().item()
+
+    found = minimize_scalar(loss, bounds=(-math.log(20), math.log(20)), method="bounded", options={"xatol": 1e-4})
+    return math.exp(found.x)
+
+
+def tempered(log_probabilities: Tensor, temperature: float) -> Tensor:
+    """Log-probabilities, (N, classes), at another temperature; the order of the classes stays."""
+    return (log_probabilities / temperature).log_softmax(dim=1)
 
 
 def _bin_of(confidence: Tensor, bins: int) -> Tensor:

@@ -29,7 +29,6 @@ from mplib.regularizers import Moments
 from mplib.runs import Row, RunStore, run_key
 from mplib.saving import save_network
 from mplib.training import train_together
-from mplib.transfers import Prepared as Prepared
 from mplib.transfers import Transfer as Transfer
 from mplib.transfers import judge, prepare
 from mplib.transfers import run_transfer as run_transfer
@@ -176,7 +175,7 @@ class _Bench:
             self.side_by_side([replace(transfer, method="phi", options={}) for transfer in transfers])
         first, count = transfers[0], len(transfers)
         if self.device.type == "cuda":
-            noisy = first.method != "none"
+            noisy = regularizers.find(first.method).perturbs
             count = at_once(first.net, first.width, self.data, first.batch_size, noisy, self.device, count)
         for start in range(0, len(transfers), count):
             self._fitted(transfers[start : start + count])

@@ -6,14 +6,14 @@ maps and the workspaces of libraries are not known beforehand: half as much agai
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mplib import nets
 from mplib.attachment import attach
-from mplib.benchmark.memory import kept_bytes
 from mplib.data import Dataset
 from mplib.perturb import MetaPerturb
 from mplib.seeding import private_randomness
@@ -27,6 +27,32 @@ MARGIN = 1.5
 
 FILLED = 0.8
 """The part of the free memory that may be filled."""
+
+
+def kept_bytes(forward: Callable[[], object]) -> int:
+    """Bytes that a forward pass keeps for its backward pass, parameters and inputs among them.
+
+    Each piece of memory counts once, however many operations keep it. What a function of our own keeps outside
+    autograd (a few numbers a channel) is not seen.
+
+    Args:
+        forward: makes a graph and returns its end.
+
+    Example:
+        >>> x = torch.ones(256, requires_grad=True)
+        >>> kept_bytes(lambda: x.exp()), kept_bytes(lambda: x.exp().exp()), kept_bytes(lambda: x + 1)
+        (1024, 2048, 0)
+    """
+    kept: list[Tensor] = []  # held until they are counted, so that no two of them have the same address
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        forward()
+    sizes = {part.data_ptr(): part.nbytes() for part in (tensor.untyped_storage() for tensor in kept)}
+    return sum(sizes.values())
 
 
 @cache

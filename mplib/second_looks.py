@@ -5,13 +5,11 @@ statistics of maps that they will never see again (Li, Chen, Hu and Yang, "Under
 and batch normalization by variance shift", CVPR 2019). :func:`renormed` takes them afresh.
 
 *One temperature.* A network that is too modest, or too sure, by the same degree everywhere is mended by a single number
-(Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017). :func:`temperature` fits it
-on images that were neither trained on nor tested on.
+(:func:`mplib.calibration.temperature`), fitted on images that were neither trained on nor tested on.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mplib.calibration import temperature, tempered
 from mplib.data import Split, normalise
 from mplib.errors import MplibError
 from mplib.evaluation import eval_mode, log_probabilities, score
@@ -72,39 +71,6 @@ def renormed(net: nn.Module, images: Tensor, seed: int = 0, batch_size: int = 50
             norm.momentum = momentum
             for name, value in norm.named_buffers():
                 value.copy_(buffers[name])
-
-
-def temperature(log_probabilities: Tensor, labels: Tensor) -> float:
-    r"""The temperature at which predictions are likeliest.
-
-    .. math:: T = \arg\min_T\ -\tfrac1N \textstyle\sum_i \log \mathrm{softmax}(\log p_i / T)_{y_i}
-
-    Args:
-        log_probabilities: logarithms of the predicted probabilities, (N, classes).
-        labels: (N,).
-
-    Returns:
-        T in [1/20, 20]: above 1 for predictions that are too sure, below 1 for those that are too modest.
-
-    Example:
-        >>> modest = torch.tensor([[0.6, 0.4], [0.4, 0.6], [0.6, 0.4], [0.6, 0.4]]).log()
-        >>> temperature(modest, torch.tensor([0, 1, 0, 0])) < 0.1   # always right, never sure
-        True
-    """
-    from scipy.optimize import minimize_scalar
-
-    answers, labels = log_probabilities.double(), labels.to(log_probabilities.device)
-
-    def loss(log_t: float) -> float:
-        return -tempered(answers, math.exp(log_t)).gather(1, labels[:, None]).mean().item()
-
-    found = minimize_scalar(loss, bounds=(-math.log(20), math.log(20)), method="bounded", options={"xatol": 1e-4})
-    return math.exp(found.x)
-
-
-def tempered(log_probabilities: Tensor, temperature: float) -> Tensor:
-    """Log-probabilities, (N, classes), at another temperature; the order of the classes stays."""
-    return (log_probabilities / temperature).log_softmax(dim=1)
 
 
 def second_looks(

@@ -22,6 +22,19 @@ class Interval(NamedTuple):
     n: int
 
 
+def interval_text(interval: Interval, decimals: int, sign: str = "") -> str:
+    """A mean with its interval; a single value has none.
+
+    Example:
+        >>> interval_text(Interval(2.0, -0.5, 4.5, 3), 1), interval_text(Interval(2.0, 2.0, 2.0, 1), 1, sign="+")
+        ('2.0 [-0.5, 4.5]', '+2.0')
+    """
+    mean = f"{interval.mean:{sign}.{decimals}f}"
+    if interval.n < 2:
+        return mean
+    return f"{mean} [{interval.low:{sign}.{decimals}f}, {interval.high:{sign}.{decimals}f}]"
+
+
 def wilson(right: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's interval for a proportion: what the accuracy could be on other test images from the same source.
 
@@ -141,6 +154,17 @@ def pooled_interval(
     return Interval(mean, float(low), float(high), sum(len(values) for values in strata))
 
 
+def seed_means(tasks: Sequence[Mapping[int, float]]) -> list[float]:
+    """For each seed that all tasks share the mean over the tasks, in the order of the seeds.
+
+    Example:
+        >>> seed_means([{0: 1.0, 1: 3.0}, {1: 5.0, 0: 5.0, 2: 9.0}])
+        [3.0, 4.0]
+    """
+    common = sorted(set.intersection(*(set(task) for task in tasks))) if tasks else []
+    return [sum(task[seed] for task in tasks) / len(tasks) for seed in common]
+
+
 def common_seed_interval(tasks: Sequence[Mapping[int, float]], confidence: float = 0.95) -> Interval:
     r"""Mean over tasks of paired differences, with Student's t interval over the seeds that all the tasks share.
 
@@ -167,11 +191,10 @@ def common_seed_interval(tasks: Sequence[Mapping[int, float]], confidence: float
         >>> interval.mean, interval.n, round(interval.low, 2)
         (4.0, 6, 1.52)
     """
-    common = sorted(set.intersection(*(set(task) for task in tasks))) if tasks else []
-    if len(common) < 2:
-        raise MplibError(f"the {len(tasks)} tasks have {len(common)} seeds in common, expected at least 2")
-    interval = mean_interval([sum(task[seed] for task in tasks) / len(tasks) for seed in common], confidence)
-    return interval._replace(n=len(common) * len(tasks))
+    means = seed_means(tasks)
+    if len(means) < 2:
+        raise MplibError(f"the {len(tasks)} tasks have {len(means)} seeds in common, expected at least 2")
+    return mean_interval(means, confidence)._replace(n=len(means) * len(tasks))
 
 
 def p_value(differences: Sequence[float]) -> float:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassCalibrationError
 
-from mplib.calibration import brier, calibration_error, calibration_floor, reliability
+from mplib.calibration import brier, calibration_error, calibration_floor, reliability, temperature, tempered
 from mplib.errors import MplibError
 from mplib.stats import wilson
 
@@ -99,3 +99,14 @@ def test_brier_is_the_distance_to_the_truth_and_the_right_probabilities_are_the_
     scores = {p: brier(torch.tensor([[p, 1 - p]]).log().expand(10, 2), labels) for p in (0.5, 0.7, 0.9)}
     assert min(scores, key=lambda p: scores[p]) == 0.7
     assert scores[0.7] == pytest.approx(2 * 0.7 * 0.3)
+
+
+def test_the_temperature_is_the_one_that_was_hidden() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(20_000, 4, generator=generator)
+    labels = torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]
+    for hidden in (0.5, 1.0, 3.0):
+        assert temperature((hidden * logits).log_softmax(dim=1), labels) == pytest.approx(hidden, rel=0.04)
+    changed = tempered(logits.log_softmax(dim=1), 3.0)
+    assert torch.equal(changed.argmax(dim=1), logits.argmax(dim=1))
+    torch.testing.assert_close(changed.exp().sum(dim=1), torch.ones(20_000))

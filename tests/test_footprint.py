@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from mplib import footprint
-from mplib.footprint import at_once, fitting, step_bytes, training_bytes
+from mplib.footprint import at_once, fitting, kept_bytes, step_bytes, training_bytes
+from mplib.perturb import MetaPerturb
 from tests.toys import toy_data
 
 
@@ -45,3 +47,16 @@ def test_the_estimate_is_near_what_a_gpu_takes() -> None:
     run(5)  # libraries take their own memory once
     peak = peak_bytes(lambda: run(5), torch.device("cuda"))
     assert 0.5 < step_bytes("resnet20", None, 100, 32, 128, True) / peak < 4
+
+
+def test_each_tensor_counts_once() -> None:
+    x = torch.ones(10, 100, requires_grad=True)
+    assert kept_bytes(lambda: (x * x).sum()) == x.nbytes
+    assert kept_bytes(lambda: x.view(100, 10).sin().sum() + x.cos().sum()) == x.nbytes
+    assert kept_bytes(lambda: nn.functional.relu(x.exp())) == 2 * x.nbytes
+
+
+def test_a_site_of_the_fast_version_keeps_its_input_alone() -> None:
+    x = torch.randn(8, 16, 16, 16, requires_grad=True)
+    phi = MetaPerturb().requires_grad_(False)
+    assert kept_bytes(lambda: phi(x, 1.0, 1.0, clip=100.0)) == x.nbytes

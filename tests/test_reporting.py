@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from mplib.reproduction.declarations import Wanted, units
-from mplib.reproduction.reporting import interval_text, report, write_results
+from mplib.reproduction.reporting import report, write_results
 from mplib.reproduction.scales import find_scale
 from mplib.reproduction.workshop import Workshop
-from mplib.stats import mean_interval, paired_interval
+from mplib.stats import interval_text, mean_interval, paired_interval
 
 TOY = replace(find_scale("toy"), steps=1, test_images=20)
 

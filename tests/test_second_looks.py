@@ -1,4 +1,4 @@
-"""Batch norms with fresh statistics, and one temperature."""
+"""Batch norms with fresh statistics, and scores after each repair."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 from mplib import MplibError, evaluate
 from mplib.data import normalise
 from mplib.regularizers import Dropout
-from mplib.second_looks import renormed, second_looks, temperature, tempered
+from mplib.second_looks import renormed, second_looks
 from tests.toys import flat, toy_data, toy_net
 
 
@@ -45,17 +45,6 @@ def test_it_mends_the_statistics_that_dropout_left_behind() -> None:
     noisy = norms[1].running_var.clone()
     with renormed(net.eval(), images):
         assert (norms[1].running_var < 0.9 * noisy).all()
-
-
-def test_the_temperature_is_the_one_that_was_hidden() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = 2 * torch.randn(20_000, 4, generator=generator)
-    labels = torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]
-    for hidden in (0.5, 1.0, 3.0):
-        assert temperature((hidden * logits).log_softmax(dim=1), labels) == pytest.approx(hidden, rel=0.04)
-    changed = tempered(logits.log_softmax(dim=1), 3.0)
-    assert torch.equal(changed.argmax(dim=1), logits.argmax(dim=1))
-    torch.testing.assert_close(changed.exp().sum(dim=1), torch.ones(20_000))
 
 
 def test_a_second_look_leaves_the_network_and_the_first_look_alone() -> None:

@@ -1,40 +1,15 @@
-"""Memory of a training step: what is kept for backward, counted, and the peak, where the device tells it."""
+"""Memory of a training step, measured: what a perturbation keeps for backward, and the peak of a GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mplib.attachment import observed_sites
 from mplib.errors import MplibError
-
-
-def kept_bytes(forward: Callable[[], object]) -> int:
-    """Bytes that a forward pass keeps for its backward pass, parameters and inputs among them.
-
-    Each piece of memory counts once, however many operations keep it. What a function of our own keeps outside
-    autograd (a few numbers a channel) is not seen.
-
-    Args:
-        forward: makes a graph and returns its end.
-
-    Example:
-        >>> x = torch.ones(256, requires_grad=True)
-        >>> kept_bytes(lambda: x.exp()), kept_bytes(lambda: x.exp().exp()), kept_bytes(lambda: x + 1)
-        (1024, 2048, 0)
-    """
-    kept: list[Tensor] = []  # held until they are counted, so that no two of them have the same address
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept.append(tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        forward()
-    sizes = {part.data_ptr(): part.nbytes() for part in (tensor.untyped_storage() for tensor in kept)}
-    return sum(sizes.values())
+from mplib.footprint import kept_bytes
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int:

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from mplib import devices, fused, nets
 from mplib.attachment import attach, batch_statistics, sites
 from mplib.benchmark.ideas import Grouped, Recomputed, Reference, StoredNoise
-from mplib.benchmark.memory import kept_bytes, peak_bytes
+from mplib.benchmark.memory import peak_bytes
 from mplib.benchmark.turns import Row, compared, take_turns
 from mplib.errors import MplibError, unknown
+from mplib.footprint import kept_bytes
 from mplib.meta import frozen_batch_norm
 from mplib.perturb import MetaPerturb
 from mplib.regularizers import matched_noise

@@ -154,7 +154,7 @@ class _ListMethods(argparse.Action):
 
 
 def _report(rows: list[dict[str, Any]], folder: Path) -> None:
-    from mplib.stats import mean_interval
+    from mplib.stats import interval_text, mean_interval
 
     write_table(_table(rows), folder / "results.csv")
     by_method: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -162,11 +162,10 @@ def _report(rows: list[dict[str, Any]], folder: Path) -> None:
         options = ",".join(f"{key}={value:g}" for key, value in row["config"].get("options", {}).items())
         by_method.setdefault((row["config"]["method"], options), []).append(row)
     for (method, options), group in by_method.items():
-        parts = []
-        for score in ("accuracy", "nll", "ece"):
-            interval = mean_interval([row["result"][score] for row in group])
-            spread = f" [{interval.low:.4f}, {interval.high:.4f}]" if interval.n > 1 else ""
-            parts.append(f"{score} {interval.mean:.4f}{spread}")
+        parts = [
+            f"{score} {interval_text(mean_interval([row['result'][score] for row in group]), 4)}"
+            for score in ("accuracy", "nll", "ece")
+        ]
         seconds = sum(row["seconds"] for row in group) / len(group)
         print(f"{method:20} {options:12} {'  '.join(parts)}  {seconds:.0f} s  (n={len(group)} seeds)")
     print(f"rows, networks and results.csv are in {folder}")

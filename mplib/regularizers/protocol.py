@@ -59,6 +59,10 @@ class Start:
         return find_sites(self.net, self.image_size)
 
 
+def _nothing(start: Start) -> None:
+    """What most methods that act on the loss, the labels or the recipe attach."""
+
+
 @dataclass(frozen=True)
 class Method:
     """Something to train a network with.
@@ -80,7 +84,7 @@ class Method:
 
     name: str
     text: str
-    perturbation: Callable[[Start], nn.Module | None] = lambda start: None
+    perturbation: Callable[[Start], nn.Module | None] = _nothing
     objective: Callable[[Settings], Objective] = lambda settings: cross_entropy
     recipe: Callable[[Settings], dict[str, Any]] = lambda settings: {}
     places: Callable[[nn.Module, int], list[str] | None] = lambda net, image_size: None
@@ -89,6 +93,11 @@ class Method:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     tries: tuple[dict[str, float], ...] = ()
     source: str = ""
+
+    @property
+    def perturbs(self) -> bool:
+        """Whether something is attached to the network."""
+        return self.perturbation is not _nothing
 
     def resolve(self, options: Settings) -> dict[str, float]:
         """All settings: those given, and the defaults of the others.

@@ -86,7 +86,7 @@ class Costs:
         sizes, scale = self._sizes(unit), self._scale
         if unit.kind == "meta":
             return self._meta(unit, sizes)
-        noisy = unit.method not in ("none", "weight_decay", "label_smoothing", "mixup", "cutmix")
+        noisy = regularizers.find(unit.method).perturbs
         width = scale.width if nets.takes_width(unit.net) else None
         count = len(unit.seeds) if self._together else 1
         each = step_bytes(unit.net, width, sizes.classes, sizes.pixels, scale.batch_size, noisy)

@@ -33,7 +33,7 @@ METHODS = {
     "datasets": (*CONTROLS, "information_dropout", "dropblock", "manifold_mixup"),
     "finetune": (*CONTROLS, "manifold_mixup"),
     "architectures": CONTROLS,
-    "ablation": ("none", "phi", "noise_only", "scale_only", "deterministic", "shuffled", "untrained", "noise"),
+    "ablation": (*CONTROLS, "softplus_noise", "noise_only", "scale_only", "deterministic", "shuffled"),
     "calibration": CONTROLS,
     "robustness": CONTROLS,
 }
@@ -106,7 +106,7 @@ def units(suites: Sequence[str], scale: Scale, wanted: Wanted | None = None, tog
         >>> from mplib.reproduction.scales import find_scale
         >>> found = units(["ablation"], find_scale("toy"), Wanted(seeds=[0, 1]))
         >>> [str(unit) for unit in found[:2]], len(found)
-        (['ablation: digits, conv4, none, seed 0', 'ablation: digits, conv4, phi, seed 0'], 16)
+        (['ablation: digits, conv4, none, seed 0', 'ablation: digits, conv4, phi, seed 0'], 18)
     """
     wanted = wanted or Wanted()
     for name, given in (("data", wanted.data), ("nets", wanted.nets), ("methods", wanted.methods),
@@ -190,10 +190,10 @@ def _first(scale: Scale, wanted: Wanted) -> str:
 
 def _ordered(methods: Sequence[str]) -> list[str]:
     """Phi before the noise that is matched to it; else as they were given."""
-    ordered = list(methods)
-    if "noise" in ordered and "phi" in ordered and ordered.index("noise") < ordered.index("phi"):
-        ordered.remove("phi")
-        ordered.insert(ordered.index("noise"), "phi")
+    ordered = [name for name in methods if name != "phi"]
+    if "phi" in methods:
+        matched = [k for k, name in enumerate(ordered) if regularizers.find(name).uses == "moments"]
+        ordered.insert(min([list(methods).index("phi"), *matched]), "phi")
     return ordered
 
 

@@ -59,7 +59,7 @@ def publish(shop: Workshop, folder: Path, authors: MetaPerturb | None = None) ->
 
 
 def effects(store: RunStore, phi: str, authors: str | None = None) -> list[tuple[dict[str, Any], list[str]]]:
-    """Paired differences of a phi to nothing, to both controls, and to the authors' phi, wherever both were run.
+    """Paired differences of a phi to nothing, to the controls, and to the authors' phi, wherever both were run.
 
     Args:
         store: rows of transfers.
@@ -70,7 +70,8 @@ def effects(store: RunStore, phi: str, authors: str | None = None) -> list[tuple
         For each setting and rival what the card says, and the keys of the rows behind it.
     """
     rows = [row for row in store.rows(experiment="transfer") if not row["config"].get("tuning")]
-    rivals = {"none": ("none", None), "untrained": ("untrained", None), "noise": ("noise", phi)}
+    rivals: dict[str, tuple[str, str | None]] = {name: (name, None) for name in ("none", "untrained")}
+    rivals |= {name: (name, phi) for name in ("noise", "softplus_noise")}
     if authors is not None:
         rivals["the authors' phi"] = ("phi", authors)
     ours = _by_setting(rows, "phi", phi)

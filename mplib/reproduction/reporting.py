@@ -11,13 +11,13 @@ from mplib.files import write_text
 from mplib.reproduction.declarations import Unit
 from mplib.reproduction.workshop import Workshop
 from mplib.runs import Row
-from mplib.stats import Interval, mean_interval, paired_interval
+from mplib.stats import interval_text, mean_interval, paired_interval
 
 SCORES = {"accuracy": ("accuracy, %", 100.0, 1), "nll": ("nll, nats", 1.0, 3), "ece": ("ECE, %", 100.0, 1)}
 """The scores of a row: how they are called, what they are multiplied by, and their decimals."""
 
-AGAINST = ("none", "untrained", "noise")
-"""What phi is compared with: nothing, and the two controls. Every other method is compared with the first."""
+AGAINST = ("none", "untrained", "noise", "softplus_noise")
+"""What phi is compared with: nothing, and the controls. Every other method is compared with the first."""
 
 _LONG = ("history", "site_moments", "dropped", "bins", "counts", "floor", "task_names", "classes", "images_per_half")
 
@@ -102,16 +102,3 @@ def _difference(ours: dict[int, Row], theirs: dict[int, Row]) -> str | None:
             first, second = ([factor * rows[seed]["result"][score] for seed in seeds] for rows in (ours, theirs))
             parts.append(f"{title} {interval_text(paired_interval(first, second), decimals, sign='+')}")
     return f"{'  '.join(parts)}  n={len(seeds)}" if parts else None
-
-
-def interval_text(interval: Interval, decimals: int, sign: str = "") -> str:
-    """A mean with its interval; a single value has none.
-
-    Example:
-        >>> interval_text(mean_interval([1.0, 2.0, 3.0]), 1), interval_text(mean_interval([2.0]), 1, sign="+")
-        ('2.0 [-0.5, 4.5]', '+2.0')
-    """
-    mean = f"{interval.mean:{sign}.{decimals}f}"
-    if interval.n < 2:
-        return mean
-    return f"{mean} [{interval.low:{sign}.{decimals}f}, {interval.high:{sign}.{decimals}f}]"
