@@ -74,7 +74,13 @@ def renormed(net: nn.Module, images: Tensor, seed: int = 0, batch_size: int = 50
 
 
 def second_looks(
-    net: nn.Module, train: Split, held: Split | None, test: Split, samples: int = 100, seed: int = 0
+    net: nn.Module,
+    train: Split,
+    held: Split | None,
+    test: Split,
+    answers: Tensor,
+    samples: int = 100,
+    seed: int = 0,
 ) -> dict[str, float]:
     """Score a network again after each repair.
 
@@ -83,6 +89,7 @@ def second_looks(
         train: the images that it was trained on.
         held: images of the same kind that are neither in ``train`` nor in ``test``; None where there are none.
         test: the images that it is scored on.
+        answers: its log-probabilities of these, as it is (:func:`mplib.evaluation.log_probabilities`).
         samples: Monte-Carlo samples of a prediction.
         seed: seed of the noise.
 
@@ -98,7 +105,6 @@ def second_looks(
     found = {"renormed_accuracy": again.accuracy, "renormed_nll": again.nll, "renormed_ece": again.ece}
     if held is not None:
         degree = temperature(log_probabilities(net, held.images, samples, seed=seed), held.labels)
-        answers = log_probabilities(net, test.images, samples, seed=seed)
         mended = score(tempered(answers, degree), test.labels, samples)
         found |= {"temperature": degree, "tempered_nll": mended.nll, "tempered_ece": mended.ece}
     return found

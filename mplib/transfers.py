@@ -17,7 +17,7 @@ from mplib import devices, nets, regularizers
 from mplib.attachment import attach, perturbation_of
 from mplib.data import Dataset, Split, normalise
 from mplib.errors import MplibError
-from mplib.evaluation import evaluate
+from mplib.evaluation import evaluate, is_noisy, log_probabilities, score
 from mplib.finetuning import transfer_convolutions
 from mplib.history import History
 from mplib.mislabelling import mislabel
@@ -176,7 +176,8 @@ def prepare(
 def judge(transfer: Transfer, ready: Prepared, history: History) -> dict[str, Any]:
     """The result of a run, once its network is trained."""
     net, data = ready.net, ready.data
-    metrics = evaluate(net, ready.judged, samples=transfer.samples, seed=transfer.seed)
+    answers = log_probabilities(net, ready.judged.images, transfer.samples, seed=transfer.seed)
+    metrics = score(answers, ready.judged.labels, transfer.samples if is_noisy(net) else 1)
     seen = evaluate(net, data.train.take(torch.arange(min(FITTED, data.train.n))), samples=transfer.samples)
     result: dict[str, Any] = {
         **metrics.row(),
@@ -184,7 +185,7 @@ def judge(transfer: Transfer, ready: Prepared, history: History) -> dict[str, An
         "train_accuracy": history.rows[-1]["accuracy"],
         "fitted_accuracy": seen.accuracy,
         "fitted_nll": seen.nll,
-        **second_looks(net, data.train, ready.held, ready.judged, transfer.samples, transfer.seed),
+        **second_looks(net, data.train, ready.held, ready.judged, answers, transfer.samples, transfer.seed),
     }
     images = normalise(data.train.images[:FITTED]).to(next(net.parameters()).device)
     attached = perturbation_of(net)

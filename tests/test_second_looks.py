@@ -8,6 +8,7 @@ from torch import nn
 
 from mplib import MplibError, evaluate
 from mplib.data import normalise
+from mplib.evaluation import log_probabilities
 from mplib.regularizers import Dropout
 from mplib.second_looks import renormed, second_looks
 from tests.toys import flat, toy_data, toy_net
@@ -50,12 +51,14 @@ def test_it_mends_the_statistics_that_dropout_left_behind() -> None:
 def test_a_second_look_leaves_the_network_and_the_first_look_alone() -> None:
     data, net = toy_data(), toy_net()
     before, first = flat(net).clone(), evaluate(net, data.test)
-    found = second_looks(net, data.train, data.train, data.test)
+    answers = log_probabilities(net, data.test.images)
+    found = second_looks(net, data.train, data.train, data.test, answers)
     assert evaluate(net, data.test) == first and torch.equal(flat(net), before)
     assert set(found) == {
         "renormed_accuracy", "renormed_nll", "renormed_ece", "temperature", "tempered_nll", "tempered_ece"
     }  # fmt: skip
-    assert set(second_looks(net, data.train, None, data.test)) == {"renormed_accuracy", "renormed_nll", "renormed_ece"}
+    without = second_looks(net, data.train, None, data.test, answers)
+    assert set(without) == {"renormed_accuracy", "renormed_nll", "renormed_ece"}
 
 
 def test_refuses_too_few_images() -> None:
