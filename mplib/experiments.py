@@ -33,8 +33,8 @@ from mplib.transfers import Transfer as Transfer
 from mplib.transfers import judge, prepare
 from mplib.transfers import run_transfer as run_transfer
 
-METHODS = {name: regularizers.find(name).text for name in ("none", "untrained", "noise", "phi")}
-"""The question in four words: nothing, the two controls, and phi. :func:`mplib.regularizers.names` has all methods."""
+METHODS = {name: regularizers.find(name).text for name in ("none", "untrained", "noise", "softplus_noise", "phi")}
+"""The question in five words: nothing, three controls, and phi. :func:`mplib.regularizers.names` has all methods."""
 
 POINTS = 20
 """Points of the history that a row keeps."""
