@@ -12,6 +12,9 @@ from collections.abc import Iterable, Sequence
 from mplib.runs import Row
 from mplib.stats import Interval
 
+MISSING = "–"
+"""What stands where there is no number."""
+
 WITHIN = {"method", "options", "phi", "seed"}
 """Keys of a configuration in which the rows of one comparison may differ."""
 
@@ -29,7 +32,7 @@ def number(value: float, digits: int = 1, signed: bool = False) -> str:
         ('−3.6', '0.0', '+2.00')
     """
     if not math.isfinite(value):
-        return "–"
+        return MISSING
     rounded = round(float(value), digits) + 0.0  # no minus zero
     return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}".replace("-", "−")
 

@@ -11,12 +11,14 @@ import contextlib
 import html
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 from mpbook import layout
+from mpbook.comparing import MISSING, number
 from mpbook.worker import RUN
 from mplib import devices, provenance
 from mplib.errors import MplibError, unknown
@@ -28,7 +30,6 @@ MEANING = {
     "fast": ("note", "Fast preset: minutes on a laptop, small data and few seeds."),
     "full": ("tip", "Full preset: paper scale, on one GPU."),
 }
-MISSING = "–"
 OUTCOME = "mpbook_outcome"
 """The metadata of an output that hold a chapter's numbers in the executed notebook."""
 SCRATCH = "MPBOOK_SCRATCH"
@@ -130,7 +131,7 @@ def table(rows: Any, caption: str, digits: int = 3, runs: Iterable[Row] | None =
         )
         body += f"<tr>{first}{''.join(others)}</tr>"
     page = (
-        f'<div class="mpbook-table"><table class="table"><caption>{html.escape(caption)}</caption>'
+        f'<div class="mpbook-table"><table class="table"><caption>{_typeset(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
     widths = [max(len(str(name)), *(len(row[i]) for row in cells)) for i, name in enumerate(names)]
@@ -173,7 +174,7 @@ def sources(rows: Iterable[Row]) -> Shown:
     plain = f"From {len(unique)} run{'s' if len(unique) > 1 else ''}"
     made: dict[str, list[str]] = {"store": [_store(key) for key in unique]}
     made |= {name: [row["environment"][name] for row in unique.values()] for name in ("device", "source", "commit")}
-    words = "; ".join(f"{name} {', '.join(sorted(set(values)))}" for name, values in made.items())
+    words = "; ".join(_named(name, sorted(set(values))) for name, values in made.items())
     links = " ".join(_link(key) for key in unique)
     page = (
         f'<details class="mpbook-runs" data-runs="{" ".join(unique)}"><summary>{plain} ({html.escape(words)})</summary>'
@@ -311,12 +312,23 @@ def _link(key: str) -> str:
     return f'<a href="../runs/{key}.json"><code>{key}</code></a>'
 
 
+def _named(name: str, values: Sequence[str]) -> str:
+    """What some rows have in common, or several of; older rows counted a single thread in the plural."""
+    text = ", ".join(values).replace(" 1 threads", " 1 thread")
+    return f"{name}{'s' if len(values) > 1 and name != 'source' else ''} {text}"
+
+
+def _typeset(text: str) -> str:
+    """A text as HTML, with the apostrophes that the prose has."""
+    return html.escape(re.sub(r"(?<=[a-z])'(?=[a-z])|(?<=\bauthors)'|(?<=\bmethods)'", "’", text))
+
+
 def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, Real) and not isinstance(value, bool))
 
 
 def _markup(value: Any, digits: int) -> str:
-    return value.page if isinstance(value, Shown) else html.escape(_text(value, digits))
+    return value.page if isinstance(value, Shown) else _typeset(_text(value, digits))
 
 
 def _text(value: Any, digits: int) -> str:
@@ -324,11 +336,9 @@ def _text(value: Any, digits: int) -> str:
         return MISSING
     if isinstance(value, bool | str | Shown):
         return str(value)
-    if isinstance(value, Real) and math.isnan(float(value)):
-        return MISSING
-    if isinstance(value, Real) and not isinstance(value, Integral):
-        return f"{float(value):.{digits}f}"
-    return str(value)
+    if isinstance(value, Integral):
+        return str(value).replace("-", "−")
+    return number(float(value), digits)
 
 
 def _cell(tag: str, markup: str, number: bool, scope: str) -> str:

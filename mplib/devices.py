@@ -38,4 +38,5 @@ def describe(device: torch.device) -> str:
     """The device as a record names it: a GPU by its model, the CPU by its architecture and number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"{device.type} ({platform.machine()}, {threads} thread{'s' if threads > 1 else ''})"

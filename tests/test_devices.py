@@ -17,5 +17,7 @@ def test_refuses_devices_that_are_not_there(name: str) -> None:
         devices.resolve(name)
 
 
-def test_the_cpu_is_described_with_its_threads() -> None:
-    assert f"{torch.get_num_threads()} threads" in devices.describe(torch.device("cpu"))
+@pytest.mark.parametrize("threads, text", [(1, "1 thread)"), (2, "2 threads)")])
+def test_the_cpu_is_described_with_its_threads(monkeypatch: pytest.MonkeyPatch, threads: int, text: str) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert devices.describe(torch.device("cpu")).endswith(text)

@@ -48,6 +48,15 @@ def test_a_table_has_a_caption_and_headers() -> None:
     ]
 
 
+def test_a_table_is_typeset_as_the_prose_is() -> None:
+    table = page.table([{"phi's": "the authors' code, 'conv1'", "n": -3, "x": -0.65, "y": -0.0001}], "phi's", digits=2)
+    soup = BeautifulSoup(table._repr_html_(), "html.parser")
+    assert soup.caption is not None and soup.caption.get_text() == "phi’s"
+    assert [cell.get_text() for cell in soup.select("tbody th, tbody td")] == [
+        "the authors’ code, 'conv1'", "−3", "−0.65", "0.00",
+    ]  # fmt: skip
+
+
 ROW: dict[str, Any] = {"key": "0f", "environment": {"device": "cpu <1>", "source": "s", "commit": "c"}}
 
 
@@ -72,7 +81,7 @@ def test_a_table_names_the_runs_behind_it(tiny: Tiny, monkeypatch: pytest.Monkey
         "../runs/1e.json",
     ]
     assert soup.summary is not None
-    assert soup.summary.get_text() == "From 2 runs (store of this page, transfer; device cpu <1>; source s; commit c)"
+    assert soup.summary.get_text() == "From 2 runs (stores of this page, transfer; device cpu <1>; source s; commit c)"
     assert repr(table).endswith("\nFrom 2 runs")
     assert "data-runs" not in page.table([{"a": 1}], "One")._repr_html_()
     with pytest.raises(MplibError, match="no rows to name"):
