@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from mpbook import archive, execution, notebooks, pictures, presets, references, rendering, viewing
+from mpbook import archive, execution, modelcards, notebooks, pictures, presets, references, rendering, viewing
 from mpbook.layout import PRESETS, Book, find
 from mpbook.options import parser
 from mplib.errors import MplibError
@@ -100,6 +100,11 @@ def _look(book: Book, options: argparse.Namespace) -> int:
     return viewing.report(book.root / "_build" / "html", _say)
 
 
+def _cards(book: Book, options: argparse.Namespace) -> None:
+    for path in modelcards.write(book):
+        _say(f"wrote {path.relative_to(book.root)}: read the difference before you commit it")
+
+
 def _archive(book: Book, options: argparse.Namespace) -> None:
     _say(f"wrote {archive.write(book.root / '_build' / 'html', options.path or book.root / '_build' / archive.NAME)}")
 
@@ -114,6 +119,7 @@ COMMANDS: dict[str, Callable[[Book, argparse.Namespace], int | None]] = {
     "look": _look,
     "archive": _archive,
     "picture": _picture,
+    "cards": _cards,
     "clean": _clean,
 }
 """What each command of :mod:`mpbook.options` does."""

@@ -21,6 +21,7 @@ Run, compare and render the chapters of the book.
   look         open every page in a browser without a window, wide, narrow and dark: nothing may stick out or fail
   archive      pack the pages into one file that needs no network: _build/metaperturb-book.zip
   picture      write one figure of an executed chapter to a PNG file
+  cards        write what the recorded rows say onto the model cards of the phis in the wheel (commit them)
   clean        remove build/ and _build/
 
 The usual commands are 'make book' and 'make test'."""
@@ -71,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     picture = add("picture", "write one figure to a PNG file")
     picture.add_argument("name", help="name of the figure, fig-...")
     picture.add_argument("path", type=Path, help="file to write")
+    add("cards", "write what the recorded rows say onto the model cards")
     add("clean", "remove everything that was made")
 
     for command in (show, run, record):

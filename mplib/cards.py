@@ -21,8 +21,8 @@ LIMITS = (
     "and sizes, and whether it helps there is a question to measure.",
     "It is meant for training to the end on small data: a perturbed loss needs more steps than a plain one, and after "
     "few steps, or on much data, the plain network may be better.",
-    "Credit meta-learning only where it beats both controls, an untrained phi and plain noise of the same mean and "
-    "spread, with the whole interval of the paired difference.",
+    "Credit meta-learning only where it beats all controls, an untrained phi and plain or softplus noise of the same "
+    "mean and spread, with the whole interval of the paired difference.",
     "Maps are bounded at 100 while training (clip); without that bound deep residual networks can overflow.",
 )
 """What every phi of ours shares."""
@@ -103,13 +103,21 @@ def _span(classes: Any) -> str:
 def _effects(measured: Mapping[str, Any]) -> list[str]:
     if not measured.get("effects"):
         return ["  effect    no rows of its own beside it; what the book recorded with it is in the book"]
-    lines = ["  effect    phi minus another, paired by seed, with 95 % t intervals"]
+    lines = [
+        _filled("effect", "phi minus another, paired by seed, with 95 % t intervals: accuracy in points, nll in nats")
+    ]
+    before = ""
     for row in measured["effects"]:
-        what = f"{row['data']}, {row['net']}, {row['steps']} steps, {row['n']} seeds, against {row['against']}"
-        scores = "; ".join(
-            f"{title} {factor * row[score]['mean']:+.{digits}f} "
+        setting = f"{row['data']}, {row['image_size']} px, {row['net']}{', fine-tuned' if row['finetuned'] else ''}"
+        setting += f", {row['steps']} steps; training images that its networks had learned: "
+        setting += "not recorded" if row["learned"] is None else f"{100 * row['learned']:.0f} %"
+        if setting != before:
+            lines.append(_filled("", setting))
+        before = setting
+        accuracy, nll = (
+            f"{factor * row[score]['mean']:+.{digits}f} "
             f"[{factor * row[score]['low']:+.{digits}f}, {factor * row[score]['high']:+.{digits}f}]"
-            for score, title, factor, digits in (("accuracy", "accuracy, points", 100, 1), ("nll", "nll, nats", 1, 2))
+            for score, factor, digits in (("accuracy", 100, 1), ("nll", 1, 2))
         )
-        lines += [f"            {what}:", f"              {scores}"]
-    return [*lines, f"            rows: {', '.join(measured['rows'])}"]
+        lines.append(f"              {row['against']:17} accuracy {accuracy:20} nll {nll} ({row['n']} seeds)")
+    return [*lines, f"            from {len(measured['rows'])} rows, named in the .json beside the phi"]

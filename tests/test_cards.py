@@ -27,7 +27,8 @@ def test_measured_numbers_are_those_of_the_file(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "pretrained").mkdir()
     MetaPerturb.from_pretrained(name).save(tmp_path / "pretrained" / f"{name}.safetensors")
     interval = {"mean": 0.0123, "low": -0.01, "high": 0.05}
-    effect = {"data": "digits", "net": "conv4", "steps": 7, "n": 3, "against": "none", "finetuned": False}
+    effect = {"data": "digits", "net": "conv4", "image_size": 8, "steps": 7, "n": 3, "against": "none"}
+    effect |= {"finetuned": False, "learned": 0.98}
     measured = {
         "selection": {"images": "photos[selection]", "chosen": True, "mean_accuracy": {"0": 0.25}},
         "effects": [{**effect, "accuracy": interval, "nll": interval}],
@@ -39,9 +40,10 @@ def test_measured_numbers_are_those_of_the_file(tmp_path: Path, monkeypatch: pyt
         MetaPerturb, "from_pretrained", lambda own: MetaPerturb.load(tmp_path / "pretrained" / f"{own}.safetensors")
     )
     text = card(name)
-    assert "digits, conv4, 7 steps, 3 seeds, against none" in text
+    assert "digits, 8 px, conv4, 7 steps; training images that its networks had learned: 98 %" in text
+    assert "(3 seeds)" in text and "from 1 rows" in text
     assert "+1.2 [-1.0, +5.0]" in text and "+0.01 [-0.01, +0.05]" in text
-    assert "0123456789abcdef" in text and "seed 0 25.0 %" in " ".join(text.split())
+    assert "seed 0 25.0 %" in " ".join(text.split())
 
 
 def test_refuses_an_unknown_name() -> None:

@@ -22,16 +22,16 @@ def test_effects_are_paired_by_seed_and_setting(tmp_path: Path) -> None:
     rows = compare(runs, toy_data(), ours, store, device="cpu")
     compare([replace(short, method="phi", seed=seed) for seed in (0, 1)], toy_data(), theirs, store, device="cpu")
     compare([replace(short, steps=3, seed=seed) for seed in (0, 1)], toy_data(), ours, store, device="cpu")
-    found = effects(store, fingerprint(ours), fingerprint(theirs))
-    assert [effect["against"] for effect, _ in found] == ["none", "noise", "the authors' phi"]
-    effect, keys = found[0]
+    found = effects(store.rows(), fingerprint(ours), fingerprint(theirs))
+    assert [effect["against"] for effect in found["effects"]] == ["none", "noise", "the authors' phi"]
+    effect = found["effects"][0]
     nll = {
         method: [row["result"]["nll"] for row in rows if row["config"]["method"] == method]
         for method in ("phi", "none")
     }
     expected = paired_interval(nll["phi"], nll["none"])
     assert effect["nll"] == {"mean": expected.mean, "low": expected.low, "high": expected.high}
-    assert len(keys) == 4 and effect["steps"] == 2 and effect["n"] == 2 and not effect["finetuned"]
+    assert len(found["rows"]) == 8 and effect["steps"] == 2 and effect["n"] == 2 and not effect["finetuned"]
 
 
 def test_an_unfinished_suite_is_not_published(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from mplib.errors import MplibError
@@ -12,7 +13,7 @@ from mplib.experiments import fingerprint
 from mplib.files import atomic_path, read_json, write_json
 from mplib.perturb import MetaPerturb
 from mplib.reproduction.workshop import Workshop
-from mplib.runs import Row, RunStore
+from mplib.runs import Row
 from mplib.stats import paired_interval
 
 _APART = ("method", "phi", "seed")
@@ -40,7 +41,7 @@ def publish(shop: Workshop, folder: Path, authors: MetaPerturb | None = None) ->
     for seed in shop.scale.meta_seeds:
         name = f"{shop.scale.source}-{seed}"
         made = shop.phis.place(seed) / "phi.safetensors"
-        found = effects(shop.store, fingerprint(MetaPerturb.load(made)), theirs)
+        found = effects(shop.store.rows(), fingerprint(MetaPerturb.load(made)), theirs)
         selection = {
             "images": f"{shop.scale.source}[selection]",
             "chosen": seed == choice["seed"],
@@ -48,8 +49,7 @@ def publish(shop: Workshop, folder: Path, authors: MetaPerturb | None = None) ->
         }
         card = {
             "selection": selection,
-            "effects": [effect for effect, _ in found],
-            "rows": sorted({key for _, keys in found for key in keys}),
+            **found,
         }
         with atomic_path(folder / f"{name}.safetensors") as temporary:
             shutil.copyfile(made, temporary)
@@ -58,40 +58,56 @@ def publish(shop: Workshop, folder: Path, authors: MetaPerturb | None = None) ->
     return files
 
 
-def effects(store: RunStore, phi: str, authors: str | None = None) -> list[tuple[dict[str, Any], list[str]]]:
+def effects(rows: Iterable[Row], phi: str, authors: str | None = None) -> dict[str, Any]:
     """Paired differences of a phi to nothing, to the controls, and to the authors' phi, wherever both were run.
 
+    Of runs that differ in nothing but the number of steps, those with the most are taken.
+
     Args:
-        store: rows of transfers.
+        rows: of transfers; others are left out.
         phi: fingerprint of the phi.
         authors: that of the authors'; None to leave them out.
 
     Returns:
-        For each setting and rival what the card says, and the keys of the rows behind it.
+        ``effects``, what the card says for each setting and rival, and ``rows``, the keys of the rows behind it.
     """
-    rows = [row for row in store.rows(experiment="transfer") if not row["config"].get("tuning")]
+    known = [row for row in rows if row["config"]["experiment"] == "transfer" and not row["config"].get("tuning")]
     rivals: dict[str, tuple[str, str | None]] = {name: (name, None) for name in ("none", "untrained")}
     rivals |= {name: (name, phi) for name in ("noise", "softplus_noise")}
-    if authors is not None:
+    if authors is not None and authors != phi:
         rivals["the authors' phi"] = ("phi", authors)
-    ours = _by_setting(rows, "phi", phi)
-    found = []
-    for against, (method, whose) in rivals.items():
-        theirs = _by_setting(rows, method, whose)
-        for setting, own in ours.items():
-            other = theirs.get(setting, {})
+    theirs = {against: _by_setting(known, *rival) for against, rival in rivals.items()}
+    found: list[dict[str, Any]] = []
+    keys: set[str] = set()
+    for setting, own in _longest(_by_setting(known, "phi", phi)).items():
+        for against, settings in theirs.items():
+            other = settings.get(setting, {})
             seeds = sorted(set(own) & set(other))
             if len(seeds) < 2:
                 continue
-            config = own[seeds[0]]["config"]
-            effect: dict[str, Any] = {name: config[name] for name in ("data", "net", "steps")}
-            effect |= {"against": against, "n": len(seeds), "finetuned": "source_network" in config}
-            for score in ("accuracy", "nll"):
-                first, second = ([each[seed]["result"][score] for seed in seeds] for each in (own, other))
-                interval = paired_interval(first, second)
-                effect[score] = {"mean": interval.mean, "low": interval.low, "high": interval.high}
-            found.append((effect, [each[seed]["key"] for each in (own, other) for seed in seeds]))
-    return sorted(found, key=lambda pair: (pair[0]["data"], pair[0]["net"], pair[0]["finetuned"]))
+            found.append({**_about(own, seeds), "against": against, **_differences(own, other, seeds)})
+            keys |= {each[seed]["key"] for each in (own, other) for seed in seeds}
+    found.sort(key=lambda effect: (effect["data"], effect["net"], effect["image_size"], effect["finetuned"]))
+    return {"effects": found, "rows": sorted(keys)}
+
+
+def _about(own: dict[int, Row], seeds: Sequence[int]) -> dict[str, Any]:
+    config = own[seeds[0]]["config"]
+    learned = [own[seed]["result"].get("fitted_accuracy") for seed in seeds]
+    return {
+        **{name: config[name] for name in ("data", "image_size", "net", "steps")},
+        "finetuned": "source_network" in config,
+        "n": len(seeds),
+        "learned": None if None in learned else fmean(learned),
+    }
+
+
+def _differences(own: dict[int, Row], other: dict[int, Row], seeds: Sequence[int]) -> dict[str, dict[str, float]]:
+    found = {}
+    for score in ("accuracy", "nll"):
+        interval = paired_interval(*([each[seed]["result"][score] for seed in seeds] for each in (own, other)))
+        found[score] = {"mean": interval.mean, "low": interval.low, "high": interval.high}
+    return found
 
 
 def _by_setting(rows: Sequence[Row], method: str, phi: str | None) -> dict[str, dict[int, Row]]:
@@ -102,3 +118,12 @@ def _by_setting(rows: Sequence[Row], method: str, phi: str | None) -> dict[str, 
             setting = repr(sorted((name, value) for name, value in config.items() if name not in _APART))
             found.setdefault(setting, {})[config["seed"]] = row
     return found
+
+
+def _longest(settings: dict[str, dict[int, Row]]) -> dict[str, dict[int, Row]]:
+    best: dict[str, tuple[int, str]] = {}
+    for setting, rows in settings.items():
+        config = next(iter(rows.values()))["config"]
+        but_steps = repr(sorted((name, value) for name, value in config.items() if name not in (*_APART, "steps")))
+        best[but_steps] = max(best.get(but_steps, (0, "")), (config["steps"], setting))
+    return {setting: settings[setting] for _, setting in best.values()}
