@@ -105,7 +105,8 @@ def _about(own: dict[int, Row], seeds: Sequence[int]) -> dict[str, Any]:
 def _differences(own: dict[int, Row], other: dict[int, Row], seeds: Sequence[int]) -> dict[str, dict[str, float]]:
     found = {}
     for score in ("accuracy", "nll"):
-        interval = paired_interval(*([each[seed]["result"][score] for seed in seeds] for each in (own, other)))
+        first, second = ([each[seed]["result"][score] for seed in seeds] for each in (own, other))
+        interval = paired_interval(first, second)
         found[score] = {"mean": interval.mean, "low": interval.low, "high": interval.high}
     return found
 
