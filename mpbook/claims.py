@@ -58,7 +58,7 @@ _MEASURE_KEYS = {
     "entry": ("kind", "stores", "rows", "inside", "key", "unit"),
     "comparison": ("kind", "stores", "score", "first", "against", "spread"),
 }
-_MAY_HAVE = {"controls", "largest", "premise"}
+_MAY_HAVE = {"controls", "largest", "learned", "premise"}
 """Keys of a comparison that the rules before the review did not have."""
 _HEADS = ({"margin", "known", "claims"}, {"older", "claims"})  # now, and before the review
 

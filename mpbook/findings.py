@@ -136,7 +136,7 @@ def budgets(findings: Iterable[Finding]) -> list[dict[str, Any]]:
                 "score": finding.unit.removeprefix("points of "),
                 "ahead by": with_interval(group.interval, places(finding), signed=True),
                 "pairs": len(group.gains),
-                "counts": "yes" if group.judged else "history",
+                "counts": "yes" if group.judged else group.why_not,
             }
             lines.setdefault(repr(sorted((key, value) for key, value in line.items() if key != "counts")), line)
     return sorted(lines.values(), key=lambda line: (line["score"], line["task"], int(line["steps"]), line["draws"]))

@@ -34,7 +34,8 @@ class Group:
         options: the options of the opponent, as text.
         pairs: first and opponent, for each seed.
         gains: gain of each seed, positive where the first is ahead.
-        judged: whether they count, or another budget of the same task does.
+        judged: whether they count.
+        why_not: if they do not, why: ``history``, another budget of the task does; or ``not learned``.
     """
 
     opponent: str
@@ -42,6 +43,7 @@ class Group:
     pairs: Sequence[Pair]
     gains: Mapping[int, float]
     judged: bool = True
+    why_not: str = ""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -173,7 +175,24 @@ def one_budget(groups: Sequence[Group], against: Collection[str], largest: Seque
         best = max(budgets, key=lambda budget: (len(budgets[budget] & set(against)), len(budgets[budget]), budget))
         return size(group) == best and bool(budgets[best] & set(against))
 
-    return [replace(group, judged=counts(group)) for group in groups]
+    return [group if counts(group) else replace(group, judged=False, why_not="history") for group in groups]
+
+
+def learned(groups: Sequence[Group], least: float) -> list[Group]:
+    """Set aside the tasks in which the first's networks have not learned their training images.
+
+    If that is every task, none is set aside, and what they have learned is there to be seen.
+
+    Args:
+        groups: of all opponents, those of one budget judged.
+        least: share of the training images that has to be right at the end, without noise.
+    """
+    if not any(group.judged and group.fitted >= least for group in groups):
+        return list(groups)
+    return [
+        replace(group, judged=False, why_not="not learned") if group.judged and not group.fitted >= least else group
+        for group in groups
+    ]
 
 
 def _agree(one: Row, other: Row, free: set[str]) -> bool:

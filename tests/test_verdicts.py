@@ -96,10 +96,19 @@ def test_what_the_networks_have_learned_is_the_least_of_the_tasks_and_has_to_be_
         return found
 
     claim = replace(COMPARISON, enough={"it has learned": Rule("fitted >= 0.95")})
-    for shares, verdict in [((0.97, 0.96), "reproduced"), ((0.97, 0.9), UNTESTABLE), ((0.97, None), UNTESTABLE)]:
-        finding = verdicts.judge(claim, {"a": learned(shares[0]), "b": learned(shares[1], data="e")})
+    aside = replace(claim, measure={**claim.measure, "learned": 0.95})
+    for shares, verdict, tasks in [
+        ((0.97, 0.96), "reproduced", 2), ((0.97, 0.9), UNTESTABLE, 1), ((0.97, None), UNTESTABLE, 1),
+    ]:  # fmt: skip
+        found = {"a": learned(shares[0]), "b": learned(shares[1], data="e")}
+        finding = verdicts.judge(claim, found)
         assert finding.verdict == verdict
         assert finding.missing == ([] if verdict == "reproduced" else ["it has learned"])
+        finding = verdicts.judge(aside, found)  # the task that was learned is judged alone
+        assert finding.verdict == "reproduced" and finding.numbers["none"]["tasks"] == tasks
+        assert {group.why_not for group in finding.groups if not group.judged} <= {"not learned"}
+    nobody = verdicts.judge(aside, {"a": learned(0.9), "b": learned(0.5, data="e")})
+    assert nobody.missing == ["it has learned"] and nobody.numbers["fitted"] == 0.5
 
 
 def test_controls_are_selected_like_the_first_and_make_no_tests() -> None:
