@@ -12,6 +12,7 @@ from mplib.benchmark.growth import by_channels, by_image_size, by_seeds, by_task
 from mplib.benchmark.machine import facts
 from mplib.benchmark.official import Checkout
 from mplib.benchmark.parts import time_parts, time_pieces
+from mplib.benchmark.predictions import time_predictions
 from mplib.benchmark.roofline import time_sites
 from mplib.benchmark.turns import Row
 from mplib.benchmark.work import Setting, time_steps
@@ -19,6 +20,7 @@ from mplib.errors import MplibError, unknown
 
 SUITES = {
     "steps": "plain, noise, perturbed and meta-training steps of each network and batch size",
+    "predictions": "predictions of each network by the number of draws, beside the network alone",
     "ideas": "perturbed steps with one idea left out at a time, and what is kept for backward",
     "parts": "where the time of a step goes, and the pieces of one site",
     "roofline": "each site beside a convolution, and beside what the machine allows",
@@ -32,7 +34,8 @@ class Scope:
     """How much to measure.
 
     Attributes:
-        nets, batch_sizes: of the suite steps; ideas, parts and roofline take the first two networks and the first size.
+        nets, batch_sizes: of the suite steps; predictions take the first size, ideas, parts and roofline also the first
+            two networks only.
         image_size: pixels.
         width: channels of conv4 and conv6; their default if None.
         turns: counted rounds of each comparison.
@@ -112,6 +115,12 @@ def _steps(scope: Scope, against: Checkout | None) -> Iterator[Part]:
             yield setting.describe(), lambda s=setting: time_steps(s, **_turns(scope), against=against)  # type: ignore[misc]
 
 
+def _predictions(scope: Scope, _: Checkout | None) -> Iterator[Part]:
+    for net in scope.nets:
+        setting = _setting(scope, net)
+        yield setting.describe(), lambda s=setting: time_predictions(s, **_turns(scope))  # type: ignore[misc]
+
+
 def _ideas(scope: Scope, against: Checkout | None) -> Iterator[Part]:
     variants = ["plain", "grouped", "reference", "recomputed", "stored noise", "perturbed"]
     for net in scope.nets[:2]:
@@ -161,6 +170,7 @@ def _bars(scope: Scope, _: Checkout | None) -> Iterator[Part]:
 
 _MAKERS: dict[str, Callable[[Scope, Checkout | None], Iterator[Part]]] = {
     "steps": _steps,
+    "predictions": _predictions,
     "ideas": _ideas,
     "parts": _parts,
     "roofline": _roofline,

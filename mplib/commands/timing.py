@@ -15,6 +15,7 @@ COLUMNS = {
     "bars": ["bar", "measured", "limit", "aim", "verdict", "how"],
 }
 COLUMNS["ideas"] = COLUMNS["steps"]
+COLUMNS["predictions"] = ["variant", "draws", *COLUMNS["steps"][1:7]]
 
 
 def add(commands: Any) -> None:
@@ -23,13 +24,15 @@ def add(commands: Any) -> None:
         commands, "bench", bench, "time training steps with and without the perturbation, as ratios of one run"
     )
     cost.add_argument(
-        "--suite", default="steps", help="steps, ideas, parts, roofline, growth, bars, or all (default: steps)"
+        "--suite",
+        default="steps",
+        help="steps, predictions, ideas, parts, roofline, growth, bars, or all (default: steps)",
     )
     cost.add_argument(
         "--net",
         type=words,
         default=["resnet20", "conv4"],
-        help="networks; all but steps take the first two (default: resnet20,conv4)",
+        help="networks; all but steps and predictions take the first two (default: resnet20,conv4)",
     )
     cost.add_argument("--batch-sizes", type=numbers, default=[128], help="images a step (default: 128)")
     cost.add_argument("--image-size", type=int, default=32, help="pixels (default: 32)")
