@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from mpbook.generated import api, commands, costs, parameters
+from mpbook.generated import api, commands, costs, parameters, upshot
 from mpbook.generated.markup import MARK
 from mpbook.layout import Book
 from mplib.errors import unknown
@@ -24,6 +24,7 @@ PARTS: dict[str, Callable[[Book, list[str]], str]] = {
     "commands": lambda book, words: commands.text(),
     "costs": lambda book, words: costs.text(book),
     "records": lambda book, words: costs.records(book),
+    "upshot": lambda book, words: upshot.text(book),
     "surface": lambda book, words: api.surface(),
     "api": lambda book, words: api.text(book, words),
 }
