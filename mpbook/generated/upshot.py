@@ -1,4 +1,4 @@
-"""What became of the claims, in one sentence for the front page, judged from the recorded rows as the ledger does it."""
+"""What became of the claims, in one sentence for the front page, judged from recorded rows as the ledger does it."""
 
 from __future__ import annotations
 
