@@ -248,7 +248,7 @@ def _named_sites(net: nn.Module, image_size: int, names: Sequence[str]) -> list[
     modules = dict(net.named_modules())
     for name in names:
         if name not in modules:
-            raise unknown("module in sites=", name, [known for known in modules if known])
+            raise unknown("module", name, [known for known in modules if known])
     try:
         outputs = _run_probe(net, image_size).outputs
     except MplibError:

@@ -37,5 +37,6 @@ def unknown(kind: str, given: object, known: Iterable[str]) -> MplibError:
     """
     names = sorted(known)
     near = difflib.get_close_matches(str(given), names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return MplibError(f"unknown {kind} {str(given)!r}, {hint}Known: {', '.join(names) or 'none'}")
+    listed = ", ".join(names)
+    rest = f"did you mean {near[0]!r}? Known: {listed}" if near else f"expected one of: {listed}"
+    return MplibError(f"unknown {kind} {str(given)!r}, {rest if names else 'there are none'}")

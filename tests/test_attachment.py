@@ -646,7 +646,7 @@ def test_strength_out_of_range(strength: Any) -> None:
         ({"channel_ref": -1}, "channel_ref is -1, expected a positive number or None"),
         ({"image_size": 0}, "image_size is 0, expected a whole number of pixels"),
         ({"image_size": 32}, "image_size is 32, expected 16, for which ConvNet was built"),
-        ({"sites": ["block"]}, "unknown module in sites= 'block'"),
+        ({"sites": ["block"]}, "unknown module 'block'"),
         ({"net": nn.Sequential(nn.Conv2d(3, 4, 1))}, "name the modules to perturb with sites=[...]"),
     ],
 )

@@ -269,7 +269,7 @@ def test_named_modules() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["blocks.9"], "unknown module in sites= 'blocks.9', did you mean 'blocks.3'"),
+        (["blocks.9"], "unknown module 'blocks.9', did you mean 'blocks.3'"),
         (["fc"], "the module 'fc' in sites= returns a tensor of shape (2, 10), expected"),
         ([], "sites is [], expected a list of different module names"),
         ("blocks.0", "sites is 'blocks.0', expected a list"),

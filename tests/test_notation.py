@@ -15,8 +15,8 @@ from mpbook.texts import prose
 from mplib.perturb import Weights
 
 TEXT = (Path(__file__).resolve().parent.parent / "book" / "notation.md").read_text(encoding="utf-8")
-NAMES = sorted(set(re.findall(r"`(mplib\.[\w.]+)`", TEXT)))
-ARGUMENTS = sorted(set(re.findall(r"`(\w+)` of `(mplib\.[\w.]+)`", TEXT)))
+NAMES = sorted(set(re.findall(r"[`<](mplib\.[\w.]+)[`>]", TEXT)))
+ARGUMENTS = sorted(set(re.findall(r"`(\w+)` of \{py:obj\}`(mplib\.[\w.]+)`", TEXT)))
 
 
 def _thing(name: str) -> Any:

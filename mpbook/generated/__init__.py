@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from mpbook.generated import api, commands, costs, parameters
+from mpbook.generated import api, citations, commands, costs, parameters, upshot
 from mpbook.generated.markup import MARK
 from mpbook.layout import Book
 from mplib.errors import unknown
@@ -24,6 +24,7 @@ PARTS: dict[str, Callable[[Book, list[str]], str]] = {
     "commands": lambda book, words: commands.text(),
     "costs": lambda book, words: costs.text(book),
     "records": lambda book, words: costs.records(book),
+    "upshot": lambda book, words: upshot.text(book),
     "surface": lambda book, words: api.surface(),
     "api": lambda book, words: api.text(book, words),
 }
@@ -31,7 +32,7 @@ PARTS: dict[str, Callable[[Book, list[str]], str]] = {
 
 
 def fill(book: Book, site: Path) -> None:
-    """Put the generated parts into the pages of a source tree.
+    """Put the generated parts into the pages of a source tree, and into its bibliography where each work is cited.
 
     Args:
         book: the book.
@@ -40,6 +41,7 @@ def fill(book: Book, site: Path) -> None:
     Raises:
         MplibError: a page asks for a part that there is not.
     """
+    citations.note(book, site)
     for page in book.pages:
         path = site / page
         if page.suffix != ".md" or not MARK.search(before := path.read_text(encoding="utf-8")):
