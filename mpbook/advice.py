@@ -86,16 +86,17 @@ def renamed(rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:
     return list(found.values())
 
 
-def compared(parts: Mapping[str, Setting], pairs: Sequence[tuple[str, str]], tempered: bool = True) -> list[Line]:
+def compared(
+    parts: Mapping[str, Setting], pairs: Sequence[tuple[str, str]], tempered: Sequence[tuple[str, str]] = ()
+) -> list[Line]:
     """The lines of all settings that have both of two methods; the words of a score are corrected for all its lines.
 
     Args:
         parts: settings of :func:`mpbook.settings.fair`.
         pairs: the methods of a line, first and other.
-        tempered: add a line with one temperature for each network, where the rows have that.
+        tempered: those of the pairs that get a second line, with one temperature for each network, where rows have it.
     """
-    kinds: list[tuple[bool, Mapping[str, str]]] = [(False, {score: score for score in PLAIN})]
-    kinds += [(True, TEMPERED)] if tempered else []
+    plain = {score: score for score in PLAIN}
     lines: list[Line] = []
     tests: dict[str, list[float]] = {score: [] for score in PLAIN}
     for name, part in parts.items():
@@ -103,7 +104,8 @@ def compared(parts: Mapping[str, Setting], pairs: Sequence[tuple[str, str]], tem
             mine = [row for row in part if row["config"]["method"] in (first, other)]
             if len(methods_of(mine)) < 2:
                 continue
-            for kind, keys in kinds:
+            for kind in (False, True)[: 1 + ((first, other) in tempered)]:
+                keys = TEMPERED if kind else plain
                 values = {score: gains(mine, first, other, key) for score, key in keys.items() if measured(mine, key)}
                 if values:
                     gaps = {score: mean_interval(one) for score, one in values.items()}
@@ -130,7 +132,7 @@ def so(line: Line) -> str:
         return f"{first} for {' and '.join(ahead)}, {other} for {' and '.join(behind)}"
     if ahead or behind:
         return f"take {first if ahead else other}"
-    return f"undecided: {other} is the cheaper"
+    return "undecided"
 
 
 def cells(lines: Sequence[Line]) -> list[dict[str, str]]:
@@ -147,18 +149,24 @@ def cells(lines: Sequence[Line]) -> list[dict[str, str]]:
 
 
 def told(lines: Sequence[Line], first: str = "phi") -> list[str]:
-    """A sentence for each score: how often the first method is ahead, undecided and behind, and of whom."""
+    """A sentence for each score: in how many comparisons the first method is ahead, behind and undecided, and where."""
+    several = len({line.setting for line in lines}) > 1
     sentences = []
     for score in PLAIN:
-        mine = [line for line in lines if line.first == first and score in line.words]
-        for tempered in sorted({line.tempered for line in mine}):
-            some = [line for line in mine if line.tempered == tempered]
-            parts = []
-            for word, of in (("ahead", "ahead of"), ("behind", "behind"), ("undecided", "undecided against")):
-                names = list(dict.fromkeys(look(line.other).label for line in some if line.words[score] == word))
-                parts += [f"{of} {', '.join(names)}"] if names else []
+        for tempered in (False, True):
+            mine = [ln for ln in lines if ln.first == first and ln.tempered == tempered and score in ln.words]
+            if not mine:
+                continue
+            counts = []
+            for word in ("ahead", "behind"):
+                found = [ln for ln in mine if ln.words[score] == word]
+                where = "; ".join(look(ln.other).label + (f", {ln.setting}" if several else "") for ln in found)
+                counts.append(f"{word} in {len(found)}" + (f" ({where})" if found else ""))
             head = f"In {_NAMES[score]}" + (" after one temperature each" if tempered else "")
-            sentences.append(f"{head}, {look(first).label} is {'; '.join(parts)}.")
+            left = sum(ln.words[score] == "undecided" for ln in mine)
+            sentences.append(
+                f"{head}, of {len(mine)} comparisons {look(first).label} is {', '.join(counts)}, undecided in {left}."
+            )
     return sentences
 
 
