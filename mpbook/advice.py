@@ -65,24 +65,25 @@ def judged(parts: Mapping[str, Setting], method: str = "phi") -> dict[str, Setti
 
 
 def renamed(rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:
-    """Rows in which a phi is a method of its own, each row once.
+    """Rows in which a phi is a method of its own; of rows with equal configurations the first.
 
     Args:
         rows: of runs with ``method`` and, where the method is phi, ``phi`` in their configuration.
         names: what to call each phi, by its :func:`mplib.experiments.fingerprint`; rows of other phis are left out.
 
     Example:
-        >>> row = {"key": "k", "config": {"method": "phi", "phi": "a1"}}
+        >>> row = {"config": {"method": "phi", "phi": "a1"}}
         >>> [found["config"]["method"] for found in renamed([row, row], {"a1": "nine"})], renamed([row], {})
         (['nine'], [])
     """
     found: dict[str, Row] = {}
     for row in rows:
         config = row["config"]
-        if config["method"] != "phi":
-            found[row["key"]] = row
-        elif config.get("phi") in names:
-            found[row["key"]] = {**row, "config": {**config, "method": names[config["phi"]]}}
+        if config["method"] == "phi":
+            if config.get("phi") not in names:
+                continue
+            config = {**config, "method": names[config["phi"]]}
+        found.setdefault(repr(sorted(config.items())), {**row, "config": config})
     return list(found.values())
 
 

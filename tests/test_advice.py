@@ -46,8 +46,9 @@ def test_a_phi_of_its_own_becomes_a_method_and_a_row_counts_once() -> None:
     for found, name in ((whole, "a"), (nine, "b"), (other, "c")):
         found["config"]["phi"] = name
     plain = row("none", 0, 0.5)
-    named = advice.renamed([whole, plain, nine, other, plain], {"a": "phi", "b": "nine"})
-    assert [found["config"]["method"] for found in named] == ["phi", "none", "nine"]
+    again = {**row("none", 0, 0.9), "key": "of another store"}
+    named = advice.renamed([whole, plain, nine, other, again], {"a": "phi", "b": "nine"})
+    assert [found["config"]["method"] for found in named] == ["phi", "none", "nine"] and named[1] == plain
     assert nine["config"]["method"] == "phi"  # the rows of the store stay what they are
 
 
