@@ -125,23 +125,25 @@ def so(line: Line) -> str:
 
     Example:
         >>> so(Line("s", "phi", "noise", False, {}, {"accuracy": "undecided", "nll": "behind"}, []))
-        'take matched plain noise'
+        'matched plain noise for nll'
     """
     ahead, behind = ([_NAMES[s] for s, said in line.words.items() if said == word] for word in ("ahead", "behind"))
-    first, other = look(line.first).label, look(line.other).label
-    if ahead and behind:
-        return f"{first} for {' and '.join(ahead)}, {other} for {' and '.join(behind)}"
-    if ahead or behind:
-        return f"take {first if ahead else other}"
-    return "undecided"
+    words = [
+        f"{_method(name)} for {' and '.join(scores)}"
+        for name, scores in ((line.first, ahead), (line.other, behind))
+        if scores
+    ]
+    return ", ".join(words) or "undecided"
 
 
 def cells(lines: Sequence[Line]) -> list[dict[str, str]]:
-    """The lines of a table: the two methods, each score with its interval and word, and what follows."""
+    """The lines of a table: the setting where there are several, the two methods, each score, and what follows."""
+    several = len({line.setting for line in lines}) > 1
     rows = []
     for line in lines:
-        names = f"{look(line.first).label} against {look(line.other).label}"
-        row = {"setting": line.setting, "comparison": names + (", one temperature each" if line.tempered else "")}
+        names = f"{_method(line.first)} against {_method(line.other)}"
+        row = {"comparison": names + (", one temperature each" if line.tempered else "")}
+        row |= {"setting": line.setting} if several else {}
         for score in PLAIN:
             gap = line.gaps.get(score)
             row[SCORES[score].label] = f"{span(gap, SCORES[score].digits)} {line.words[score]}" if gap else "–"
@@ -161,12 +163,12 @@ def told(lines: Sequence[Line], first: str = "phi") -> list[str]:
             counts = []
             for word in ("ahead", "behind"):
                 found = [ln for ln in mine if ln.words[score] == word]
-                where = "; ".join(look(ln.other).label + (f", {ln.setting}" if several else "") for ln in found)
+                where = "; ".join(_method(ln.other) + (f", {ln.setting}" if several else "") for ln in found)
                 counts.append(f"{word} in {len(found)}" + (f" ({where})" if found else ""))
             head = f"In {_NAMES[score]}" + (" after one temperature each" if tempered else "")
             left = sum(ln.words[score] == "undecided" for ln in mine)
             sentences.append(
-                f"{head}, of {len(mine)} comparisons {look(first).label} is {', '.join(counts)}, undecided in {left}."
+                f"{head}, of {len(mine)} comparisons {_method(first)} is {', '.join(counts)}, undecided in {left}."
             )
     return sentences
 
@@ -189,6 +191,10 @@ def budgets(
             line[f"over {look(other).label}, points"] = span(mean_interval(gains(part, first, other, "accuracy")), 1)
         lines.append(line)
     return lines
+
+
+def _method(name: str) -> str:
+    return "phi" if name == "phi" else look(name).label
 
 
 def _word(gap: Interval, score: str, p: float) -> str:

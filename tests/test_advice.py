@@ -77,17 +77,18 @@ def test_a_line_needs_both_methods_and_a_temperature_needs_its_rows() -> None:
 
 def test_what_follows_is_said_by_score() -> None:
     lines = advice.compared({"s": part(0.1, 0.0)}, [("phi", "none"), ("noise", "none")])
-    assert advice.so(lines[0]) == "meta-trained phi for accuracy and nll, no perturbation for ECE"
+    assert advice.so(lines[0]) == "phi for accuracy and nll, no perturbation for ECE"
     assert advice.so(lines[1]) == "undecided"
     first = advice.cells(lines)[0]
-    assert first["comparison"] == "meta-trained phi against no perturbation"
+    assert first["comparison"] == "phi against no perturbation" and "setting" not in first
     assert first["accuracy, points"].endswith("ahead") and first["ECE, points"].startswith("20.0 [")
     (worse,) = advice.compared({"s": part(-0.1, 0.0)}, [("phi", "none")])
-    assert advice.so(worse) == "take no perturbation"
+    assert advice.so(worse) == "no perturbation for accuracy and nll and ECE"
     assert advice.cells([worse])[0]["accuracy, points"].startswith(MINUS)
     assert advice.told(lines)[::2] == [
-        "In accuracy, of 1 comparisons meta-trained phi is ahead in 1 (no perturbation), behind in 0, undecided in 0.",
-        "In ECE, of 1 comparisons meta-trained phi is ahead in 0, behind in 1 (no perturbation), undecided in 0.",
+        "In accuracy, of 1 comparisons phi is ahead in 1 (no perturbation), behind in 0, undecided in 0.",
+        "In ECE, of 1 comparisons phi is ahead in 0, behind in 1 (no perturbation), undecided in 0.",
     ]
     two = advice.compared({"s": part(0.1, 0.0), "t": part(-0.1, 0.0)}, [("phi", "none")])
+    assert [line["setting"] for line in advice.cells(two)] == ["s", "t"]
     assert "ahead in 1 (no perturbation, s), behind in 1 (no perturbation, t)" in advice.told(two)[0]
