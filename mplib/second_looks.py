@@ -21,39 +21,49 @@ from mplib.calibration import temperature, tempered
 from mplib.data import Split, normalise
 from mplib.errors import MplibError
 from mplib.evaluation import eval_mode, log_probabilities, score
-from mplib.seeding import derive, private_randomness
+from mplib.seeding import derive, private_randomness, stream
 
 LOOKED_AT = 1_000
 """Images, at most, that statistics are taken of."""
 
 
-@contextmanager
-def renormed(net: nn.Module, images: Tensor, seed: int = 0, batch_size: int = 500) -> Iterator[None]:
-    """Inside this context batch norms have the statistics of these images, with everything else as at test.
+def renorm(net: nn.Module, images: Tensor, seed: int = 0, batch_size: int = 500) -> nn.Module:
+    """Give the batch norms of a network the statistics of these images, with everything else as at test.
+
+    Only batch norms look: Dropout and its kin stay off, and a perturbation keeps its running statistics. Several chunks
+    are drawn at random, since images may be sorted by class and the variance between classes is no variance within a
+    chunk; a last chunk of a single image, which has no variance, is left out. Momenta stay as they were.
 
     Args:
         net: a network; one without batch norms is left as it is.
         images: (N, 3, H, W), uint8, or floats that are already normalised; training images, at least two.
-        seed: seed of the noise of a perturbation that is on at test.
-        batch_size: images at a time.
+        seed: of the order, and of the noise of a perturbation that is on at test.
+        batch_size: images at a time, at least two.
+
+    Returns:
+        The network itself, in the mode in which it came.
 
     Raises:
-        MplibError: fewer than two images.
+        MplibError: fewer than two images, or chunks of fewer than two.
 
     Example:
         >>> import mplib
         >>> net = mplib.nets.build("conv4", num_classes=3, image_size=16, width=4)
         >>> images = torch.randn(64, 3, 16, 16)
         >>> before = net(images)[0]   # in training mode: statistics of the batch
-        >>> with renormed(net, images), torch.no_grad():
-        ...     torch.allclose(net.eval()(images)[0], before, atol=0.02)   # but for n / (n - 1) in the variance
+        >>> with torch.no_grad():
+        ...     torch.allclose(renorm(net, images).eval()(images)[0], before, atol=0.02)   # but for n / (n - 1)
         True
     """
-    if len(images) < 2:
-        raise MplibError(f"there are {len(images)} images to take statistics of, expected at least 2")
-    norms = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
-    before = [({name: value.clone() for name, value in norm.named_buffers()}, norm.momentum) for norm in norms]
+    if min(len(images), batch_size) < 2:
+        raise MplibError(
+            f"there are {len(images)} images to take statistics of, {batch_size} at a time, expected at least 2"
+        )
+    norms = _norms(net)
+    momenta = [norm.momentum for norm in norms]
     place = next(net.parameters()).device
+    if len(images) > batch_size:  # a single chunk has no order that matters
+        images = images[torch.randperm(len(images), generator=stream(seed, "order of statistics"))]
     try:
         with eval_mode(net), private_randomness(place), torch.no_grad():
             torch.manual_seed(derive(seed, "statistics"))
@@ -62,13 +72,31 @@ def renormed(net: nn.Module, images: Tensor, seed: int = 0, batch_size: int = 50
                 norm.momentum = None  # a plain mean over the chunks
                 norm.train()
             for chunk in images[:LOOKED_AT].split(batch_size):
-                net(normalise(chunk.to(place)) if chunk.dtype == torch.uint8 else chunk.to(place))
-        for norm, (_, momentum) in zip(norms, before, strict=True):
+                if len(chunk) > 1:
+                    net(normalise(chunk.to(place)) if chunk.dtype == torch.uint8 else chunk.to(place))
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+    return net
+
+
+@contextmanager
+def renormed(net: nn.Module, images: Tensor, seed: int = 0, batch_size: int = 500) -> Iterator[None]:
+    """Inside this context batch norms have the statistics of these images; afterwards they have their own again.
+
+    Args:
+        net, images, seed, batch_size: those of :func:`renorm`.
+
+    Raises:
+        MplibError: what :func:`renorm` raises.
+    """
+    norms = _norms(net)
+    before = [{name: value.clone() for name, value in norm.named_buffers()} for norm in norms]
+    try:
+        renorm(net, images, seed, batch_size)
         yield
     finally:
-        for norm, (buffers, momentum) in zip(norms, before, strict=True):
-            norm.momentum = momentum
+        for norm, buffers in zip(norms, before, strict=True):
             for name, value in norm.named_buffers():
                 value.copy_(buffers[name])
 
@@ -108,3 +136,7 @@ def second_looks(
         mended = score(tempered(answers, degree), test.labels, samples)
         found |= {"temperature": degree, "tempered_nll": mended.nll, "tempered_ece": mended.ece}
     return found
+
+
+def _norms(net: nn.Module) -> list[_BatchNorm]:
+    return [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]

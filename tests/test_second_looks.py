@@ -10,7 +10,7 @@ from mplib import MplibError, evaluate
 from mplib.data import normalise
 from mplib.evaluation import log_probabilities
 from mplib.regularizers import Dropout
-from mplib.second_looks import renormed, second_looks
+from mplib.second_looks import renorm, renormed, second_looks
 from tests.toys import flat, toy_data, toy_net
 
 
@@ -67,3 +67,25 @@ def test_refuses_too_few_images() -> None:
         renormed(toy_net(), torch.zeros(1, 3, 8, 8)),
     ):
         pass
+
+
+def test_the_permanent_kind_is_the_same_and_stays() -> None:
+    """Several chunks are drawn at random, a last chunk of one image is left out, and training goes on as before."""
+    images = toy_data().train.images
+    inside, stays = toy_net(), toy_net()
+    with renormed(inside, images):
+        expected = buffers(inside)
+    assert renorm(stays, images) is stays
+    assert all(torch.equal(a, b) for a, b in zip(expected, buffers(stays), strict=True))
+    norms = [module for module in stays.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert all(norm.momentum == 0.1 for norm in norms)
+    assert stays.train().training and renorm(stays, images).training
+
+
+def test_images_that_are_sorted_by_class_are_looked_at_in_random_order() -> None:
+    dark, light = torch.full((2, 50, 3, 8, 8), -1.0).add_(torch.tensor([0.0, 2.0]).view(2, 1, 1, 1, 1))
+    images = torch.cat([dark, light]) + 0.1 * torch.randn(100, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    net = nn.Sequential(nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(192, 2))
+    renorm(net, images, batch_size=33)  # and a last chunk of one
+    assert (net[0].running_var > 0.9).all()  # the variance between the two is 1; sorted chunks would hide it
+    assert net[0].num_batches_tracked == 3
