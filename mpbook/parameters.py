@@ -4,9 +4,9 @@ A chapter declares them in its first cell tagged ``parameters``, one annotated p
 
     steps: int = 300  # training steps of each network
 
-What a parameter means may also stand in the line above it. The cell is parsed, never run, so a wrong name or type is refused before a kernel starts. Only literals are
-allowed: papermill adds a second cell that overrides these values, and anything computed here would silently
-keep its default.
+What a parameter means may also stand in the line above it. The cell is parsed, never run, so a wrong name or type is
+refused before a kernel starts. Only literals are allowed: papermill adds a second cell that overrides these values, and
+anything computed here would silently keep its default.
 """
 
 from __future__ import annotations

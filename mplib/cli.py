@@ -17,7 +17,7 @@ from mplib.commands import about, attacking, comparison, datasets, learning, rec
 from mplib.errors import MplibError
 
 COMMANDS = "mplib.commands"
-"""The group of entry points by which another package adds commands: modules with a function ``add(commands)``."""
+"""The group of entry points by which another package adds commands, as modules with a function ``add(commands)``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,14 @@ from mplib.errors import MplibError
 
 
 class Interval(NamedTuple):
-    """A mean with its confidence interval and the number of values behind it."""
+    """A mean with its confidence interval.
+
+    Attributes:
+        mean: the mean.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        n: how many values it is the mean of; with one there is no interval, and all three are that value.
+    """
 
     mean: float
     low: float
