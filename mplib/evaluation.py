@@ -25,7 +25,7 @@ from mplib.stats import wilson
 
 @dataclass(frozen=True)
 class Metrics:
-    """Scores on a test set.
+    """Scores on a test set: accuracy with its interval, nll and ECE.
 
     Attributes:
         accuracy: fraction of the images that are right, in [0, 1].

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from mpbook.generated import api, commands, costs, parameters
+from mpbook.generated import api, commands, costs, names, parameters
 from mpbook.generated.markup import MARK
 from mpbook.layout import Book
 from mplib.errors import unknown
@@ -22,9 +22,11 @@ from mplib.files import write_text
 PARTS: dict[str, Callable[[Book, list[str]], str]] = {
     "parameters": lambda book, words: parameters.text(book),
     "commands": lambda book, words: commands.text(),
+    "names": lambda book, words: names.text(),
     "costs": lambda book, words: costs.text(book),
     "records": lambda book, words: costs.records(book),
     "surface": lambda book, words: api.surface(),
+    "modules": lambda book, words: api.overview(book),
     "api": lambda book, words: api.text(book, words),
 }
 """What makes each part: MyST text from the book and the words after the name."""

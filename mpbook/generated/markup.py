@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from mpbook.page import Shown
@@ -29,12 +28,14 @@ def run(row: Path) -> Shown:
     return Shown(f'<span data-runs="{key}"><a href="../runs/{key}.json"><code>{key}</code></a></span>', key)
 
 
-def prose(text: str) -> str:
-    """A sentence of a docstring or a help text, with ``code`` marked up."""
-    return re.sub(r"(``?)([^`]+)\1", r"<code>\2</code>", html.escape(text, quote=False))
+def plain(text: str) -> str:
+    """A sentence of a docstring or a help text as MyST: what is meant for a keyboard becomes code, the rest stays text.
 
-
-def definitions(pairs: Iterable[tuple[str, str]]) -> str:
-    """A list of words in the letters of code, each with its meaning."""
-    items = "".join(f"<dt><code>{html.escape(word)}</code></dt><dd>{prose(text)}</dd>" for word, text in pairs)
-    return f'<dl class="mpbook-definitions">{items}</dl>'
+    Example:
+        >>> plain("what is in --out, see ``mplib data list`` and $MPLIB_DATA; 2 * 3 < 7")
+        'what is in `--out`, see `mplib data list` and `$MPLIB_DATA`; 2 \\\\* 3 \\\\< 7'
+    """
+    words = re.split(r"(``?[^`]+``?|(?<![\w-])--\w[\w-]*|\$\w+)", text)
+    for i, word in enumerate(words):
+        words[i] = f"`{word.strip('`')}`" if i % 2 else re.sub(r"([*_<>|\[\]])", r"\\\1", word)
+    return "".join(words)
