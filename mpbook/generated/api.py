@@ -49,12 +49,13 @@ def public() -> list[str]:
 
 def surface() -> str:
     """A table of the public names, each with its arguments and its first sentence."""
-    lines = ["| you want to | call | |", "| --- | --- | --- |"]
+    lines = ["| you want to | call | what it does |", "| --- | --- | --- |"]
     for wish, names in SURFACE.items():
         for name in names:
             thing = getattr(mplib, name)
             title = f"{name}{_arguments(thing)}"
-            lines.append(f"| {wish} | {{py:obj}}`{title} <mplib.{name}>` | {_sentence(inspect.getdoc(thing) or '')} |")
+            what = _sentence(inspect.getdoc(thing) or "")
+            lines.append(f"| {wish} | {{py:obj}}`{title} <mplib.{name}>` | {what} |")
             wish = ""
     return "\n".join(lines)
 
@@ -68,8 +69,9 @@ def overview(book: Book) -> str:
     lines = ["| module | what it is | imported in chapter |", "| --- | --- | --- |"]
     for name in _others(book):
         source = ast.parse(Path(find_spec(name).origin).read_text(encoding="utf-8"))  # type: ignore[union-attr,arg-type]
-        where = ", ".join(users[name]) or "–"
-        lines.append(f"| {{py:mod}}`{name}` | {_sentence(ast.get_docstring(source) or '')} | {where} |")
+        link = f"{{py:mod}}`{name.removeprefix('mplib.')} <{name}>`"
+        what = _sentence(ast.get_docstring(source) or "")
+        lines.append(f"| {link} | {what} | {', '.join(users[name]) or '–'} |")
     return "\n".join(lines)
 
 

@@ -34,6 +34,7 @@ def program(parser: argparse.ArgumentParser, last: Set[str] = frozenset()) -> It
     said = (parser.description or "").split("\n\n")
     yield from _paragraphs(parser, "\n\n".join(part for part in said if "\n  " not in part))  # others are a table here
     yield _overview(parser, last)
+    yield from _paragraphs(parser, parser.epilog or "")
     common = _common(parser)
     own = [action for action in _actions(parser) if action.option_strings]
     if common or own:
@@ -48,8 +49,6 @@ def program(parser: argparse.ArgumentParser, last: Set[str] = frozenset()) -> It
         for command in every:
             if command.prog in last:
                 yield from _command(command, common, "####")
-    if parser.epilog:
-        yield from _paragraphs(parser, parser.epilog)
 
 
 def anchor(parser: argparse.ArgumentParser) -> str:
@@ -86,8 +85,7 @@ def _command(parser: argparse.ArgumentParser, common: dict[str, argparse.Action]
         names = ", ".join(f"{{option}}`{action.option_strings[-1]} <{program} {action.option_strings[-1]}>`"
                           for action in shared)  # fmt: skip
         yield f"Common options: {names}."
-    if parser.epilog:
-        yield from _paragraphs(parser, parser.epilog)
+    yield from _paragraphs(parser, parser.epilog or "")
 
 
 def _described(parser: argparse.ArgumentParser, actions: list[argparse.Action]) -> Iterator[str]:

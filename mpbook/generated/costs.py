@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from mpbook import execution, notebooks, tracing
-from mpbook.generated.markup import code, link, run
+from mpbook.generated.markup import chapters, code, heading, link, run
 from mpbook.layout import PRESETS, Book
-from mpbook.page import Shown, table
+from mpbook.page import table
 from mplib.files import read_json
 
 KINDS = {"meta": "(meta-trainings)"}
@@ -25,10 +26,9 @@ def text(book: Book) -> str:
     return "\n\n".join([*sections.values(), *note])
 
 
-def seconds(book: Book, preset: str, chapter: str) -> float | None:
-    """What the run of a chapter took; None where it was not run with the preset, or has changed since."""
-    path = rows(book, preset).get(chapter)
-    return None if path is None else float(read_json(path)["seconds"])
+def seconds(book: Book, preset: str) -> dict[str, float]:
+    """What the run of each chapter took, of those that :func:`rows` has."""
+    return {name: float(read_json(path)["seconds"]) for name, path in rows(book, preset).items()}
 
 
 def rows(book: Book, preset: str) -> dict[str, Path]:
@@ -64,7 +64,7 @@ def records(book: Book) -> str:
         {
             "store": code(store),
             "rows": f"{len(all_)} {kind}".strip(),
-            "shown in": _chapters(book, shown[store]),
+            "shown in": chapters(book, shown[store]),
             "device": device,
             "median seconds a row": sorted(all_)[len(all_) // 2] if any(all_) else None,
             "hours in all": sum(all_) / 3600 if any(all_) else None,
@@ -75,7 +75,7 @@ def records(book: Book) -> str:
     hours = sum(map(sum, took.values())) / 3600
     note = f" The time of {untimed} of them was not recorded (–)." if untimed else ""
     made = _device_once(lines)
-    caption = f"Wall time of the recorded rows in book/results{made}, read from the rows themselves."
+    caption = f"Wall time of the recorded rows in book/results{made}."
     return f"{table(lines, caption, digits=1).page}\n\nTogether {count} rows and {hours:.1f} hours.{note}"
 
 
@@ -92,19 +92,13 @@ def _shown(book: Book) -> dict[str, list[str]]:
     return found
 
 
-def _chapters(book: Book, names: list[str]) -> Shown | None:
-    links = [link(f"{name}.html", str(book.numbers.get(name, name.replace("_", " ")))) for name in names]
-    return Shown(", ".join(each.page for each in links), ", ".join(each.plain for each in links)) if links else None
-
-
 def _device_once(lines: list[dict[str, Any]]) -> str:
-    """Where all lines have the same device it leaves the table for the caption."""
-    devices = {line["device"] for line in lines}
-    if len(devices) > 1:
-        return ""
-    for line in lines:
-        del line["device"]
-    return f" on {devices.pop()}"
+    """The device leaves the table for the caption, which also names the lines of another one."""
+    devices = [re.sub(r"\b1 threads", "1 thread", line.pop("device")) for line in lines]
+    usual = max(devices, key=devices.count)
+    others = [f"; {next(iter(line.values())).plain} on {device}" for line, device in zip(lines, devices, strict=True)
+              if device != usual]  # fmt: skip
+    return f", on {usual}{''.join(others)}"
 
 
 def _preset(book: Book, preset: str) -> str:
@@ -114,7 +108,7 @@ def _preset(book: Book, preset: str) -> str:
         row = read_json(path)
         lines.append(
             {
-                "chapter": link(f"{name}.html", notebooks.title(notebooks.read(book.source(name)))),
+                "chapter": link(f"{name}.html", heading(book, name)),
                 "seconds": float(row["seconds"]),
                 "peak memory, MiB": row["result"]["peak_mib"],
                 "device": f"{row['environment']['device']}, {row['result']['cpus']} CPUs",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
+from mpbook import notebooks
+from mpbook.layout import Book
 from mpbook.page import Shown
 
 MARK = re.compile(r"^<!-- generated: (\w+)((?: [\w.]+)*) -->$", re.MULTILINE)
@@ -20,6 +23,18 @@ def code(text: object) -> Shown:
 def link(target: str, text: str) -> Shown:
     """A link, for a cell of a table."""
     return Shown(f'<a href="{html.escape(target)}">{html.escape(text)}</a>', text)
+
+
+def heading(book: Book, chapter: str) -> str:
+    """The title of a chapter behind its number, as the side bar has it."""
+    title = notebooks.title(notebooks.read(book.source(chapter)))
+    return f"{book.numbers[chapter]}. {title}" if chapter in book.numbers else title
+
+
+def chapters(book: Book, names: Iterable[str]) -> Shown | None:
+    """Links to chapters, by their numbers, for a cell of a table; None for no chapters."""
+    links = [link(f"{name}.html", str(book.numbers.get(name, name.replace("_", " ")))) for name in names]
+    return Shown(", ".join(each.page for each in links), ", ".join(each.plain for each in links)) if links else None
 
 
 def run(row: Path) -> Shown:

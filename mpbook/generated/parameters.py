@@ -7,7 +7,7 @@ from typing import Any
 
 from mpbook import notebooks, presets
 from mpbook.generated import costs
-from mpbook.generated.markup import code
+from mpbook.generated.markup import chapters, code, heading
 from mpbook.layout import PRESETS, Book
 from mpbook.page import Shown, table
 from mpbook.parameters import Parameter, resolve
@@ -30,28 +30,31 @@ def text(book: Book) -> str:
         for name, parameters in declared.items()
     }
     own = {name: {key: found for key, found in declared[name].items() if key not in SHARED} for name in declared}
-    sections = [_chapter(book, name, own[name], values[name]) for name in book.chapters]
-    return "\n\n".join([_shared(declared, values), *sections, _index(own)])
+    times = {preset: costs.seconds(book, preset) for preset in PRESETS}
+    sections = [_chapter(book, name, own[name], values[name], _took(times, name)) for name in book.chapters]
+    return "\n\n".join([_shared(book, declared, values), *sections, _index(own)])
 
 
-def _shared(declared: dict[str, dict[str, Parameter]], values: dict[str, dict[str, Any]]) -> str:
+def _shared(book: Book, declared: dict[str, dict[str, Parameter]], values: dict[str, dict[str, Any]]) -> str:
     rows = []
     for name, meaning in SHARED.items():
-        chapters = [chapter for chapter, parameters in declared.items() if name in parameters]
-        if chapters:
-            where = "every chapter" if len(chapters) == len(declared) else ", ".join(chapters)
-            row: dict[str, Any] = {"parameter": code(name), "meaning": meaning, "in": where}
+        where = [chapter for chapter, parameters in declared.items() if name in parameters]
+        if where:
+            everywhere = len(where) == len(declared)
+            row: dict[str, Any] = {
+                "parameter": code(name),
+                "meaning": meaning,
+                "in chapter": "all" if everywhere else chapters(book, where),
+            }
             for preset in PRESETS:
-                found = {repr(values[chapter][preset][name]): values[chapter][preset][name] for chapter in chapters}
+                found = {repr(values[chapter][preset][name]): values[chapter][preset][name] for chapter in where}
                 row[preset] = value(found[min(found)]) if len(found) == 1 else f"{' or '.join(sorted(found))}"
             rows.append(row)
     shown = table(rows, "Parameters that mean the same everywhere.").page
     return f"(parameters-shared)=\n## In several chapters\n\n{shown}"
 
 
-def _chapter(book: Book, name: str, own: dict[str, Parameter], values: dict[str, dict[str, Any]]) -> str:
-    title = notebooks.title(notebooks.read(book.source(name)))
-    number = book.numbers.get(name)
+def _chapter(book: Book, name: str, own: dict[str, Parameter], values: dict[str, dict[str, Any]], took: str) -> str:
     rows = [
         {
             "parameter": code(parameter.name),
@@ -61,14 +64,13 @@ def _chapter(book: Book, name: str, own: dict[str, Parameter], values: dict[str,
         }
         for parameter in own.values()
     ]
-    heading = f"{number}. {title}" if number else title
     shown = table(rows, f"Parameters of {name}.").page if rows else "It has none of its own."
-    return f"(parameters-{name})=\n## [{heading}]({name}.ipynb)\n\n`book/{name}.ipynb`{_took(book, name)}\n\n{shown}"
+    return f"(parameters-{name})=\n## [{heading(book, name)}]({name}.ipynb)\n\n`book/{name}.ipynb`{took}\n\n{shown}"
 
 
-def _took(book: Book, name: str) -> str:
+def _took(times: dict[str, dict[str, float]], name: str) -> str:
     """What the runs of the chapter took, of those presets that it was run with here."""
-    took = [f"{seconds:.0f} s with {preset}" for preset in PRESETS if (seconds := costs.seconds(book, preset, name))]
+    took = [f"{times[preset][name]:.0f} s with {preset}" for preset in PRESETS if name in times[preset]]
     return f"; a run took {' and '.join(took)} ([what that means](costs.md))." if took else ""
 
 
