@@ -6,10 +6,10 @@ such kernels asks two questions, how much of :math:`\bar x` lies above and how m
 
 .. math::
 
-    h &= \mathrm{relu}(w_1 \bar x + v_1 \textstyle\frac1C\sum_j \bar x_j), \qquad
-    \alpha = w_2 \bar h + v_2 \textstyle\frac1C\sum_j \bar h_j \\
-    s &= \sigma\big(a_+ \mu_+ + a_- \mu_- + b_+ \nu_+ + b_- \nu_- + d\, C/C_{\mathrm{ref}}
-    + e\, H/H_{\mathrm{ref}}\big)
+    h &= \mathrm{relu}(w_1 \bar x + v_1 \textstyle\frac1C\sum_j \bar x_j) \\
+    \alpha &= w_2 \bar h + v_2 \textstyle\frac1C\sum_j \bar h_j \\
+    s &= \sigma\big(a_+ \mu_+ + a_- \mu_- + b_+ \nu_+ + b_- \nu_- \\
+    &\qquad + d\, C/C_{\mathrm{ref}} + e\, H/H_{\mathrm{ref}}\big)
 
 with mean :math:`\mu_\pm` and variance :math:`\nu_\pm` over the batch of the part above and below. These are ten
 numbers, of which one is a matter of units. What is made of them is an ordinary phi again: 82 numbers, fewer of them
@@ -131,7 +131,10 @@ def few(phi: MetaPerturb) -> Few:
     A kernel of mean :math:`b` answers :math:`9|b|` times what the local average above (:math:`b > 0`) or below zero
     does, and its variance is :math:`(9b)^2` times that one's; so
 
-    .. math:: a_\pm = \sum_{\pm b_j > 0} 9\,|b_j|\, f_j, \qquad b_\pm = \sum_{\pm b_j > 0} (9 b_j)^2 f_{4+j} .
+    .. math::
+
+        & a_\pm = \sum_{\pm b_j > 0} 9\,|b_j|\, f_j, \\
+        & b_\pm = \sum_{\pm b_j > 0} (9 b_j)^2 f_{4+j} .
 
     The same for any order of the kernels, for any of them made larger while its weights are made smaller, and for a
     first layer of the noise made larger while the second is made smaller: phi's symmetries.
@@ -211,7 +214,10 @@ def refitted(phi: MetaPerturb, calls: Sequence[SiteCall], keep: Sequence[str], n
 def factor_error(phi: MetaPerturb, other: MetaPerturb, calls: Sequence[SiteCall], seed: int = 0) -> float:
     r"""How far the factor of another phi is from phi's, on the same maps and with the same draws.
 
-    .. math:: \sqrt{\textstyle\sum (m' - m)^2 \,/\, \sum m^2}, \qquad \text{over all elements of all maps}
+    .. math::
+
+        & \sqrt{\textstyle\sum (m' - m)^2 \,/\, \sum m^2}, \\
+        & \text{over all elements of all maps}
 
     Args:
         phi: the reference.

@@ -115,8 +115,10 @@ def pooled_interval(
 ) -> Interval:
     r"""Mean over tasks of paired differences, every task with the same weight, with a stratified bootstrap interval.
 
-    .. math:: \bar d = \tfrac1T \textstyle\sum_t \bar d_t, \qquad
-        d^*_{ti} = \bar d_t + \sqrt{n_t / (n_t - 1)}\,(d_{t j_i} - \bar d_t)
+    .. math::
+
+        & \bar d = \tfrac1T \textstyle\sum_t \bar d_t \\
+        & d^*_{ti} = \bar d_t + \sqrt{n_t / (n_t - 1)}\,(d_{t j_i} - \bar d_t)
 
     The seeds are drawn anew within each task (:math:`j_i` uniform); the ends are quantiles of the resampled means. The
     square root makes the spread of a resampled mean that of the data, where a plain bootstrap of five seeds is a tenth

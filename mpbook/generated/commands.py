@@ -118,7 +118,9 @@ def _usage(parser: argparse.ArgumentParser) -> str:
     actions = [action for action in _actions(parser) if not isinstance(action, _UNSHOWN)]
     needed = [_words(action) for action in actions if action.required and action.option_strings]
     given = [
-        _words(action) if action.required and action.nargs != "*" else f"[{_words(action)}]"
+        _words(action) + " ..." * (action.nargs == "+")
+        if action.required and action.nargs != "*"
+        else f"[{_words(action)}]"
         for action in actions
         if not action.option_strings
     ]
