@@ -55,6 +55,14 @@ class Book:
             raise MplibError("_toc.yml names no notebook, expected at least one chapter")
         return names
 
+    @functools.cached_property
+    def numbers(self) -> dict[str, int]:
+        """The number of each numbered page: they go on from one numbered part of the contents to the next."""
+        contents = read_yaml(self.root / "_toc.yml")
+        counted = [part for part in contents.get("parts", []) if part.get("numbered")]
+        files = [str(entry["file"]) for part in counted for entry in part["chapters"]]
+        return {Path(file).stem: count for count, file in enumerate(files, 1)}
+
     def _resolve(self, entry: str) -> Path:
         found = [entry + suffix for suffix in ("", ".ipynb", ".md") if (self.root / (entry + suffix)).is_file()]
         if len(found) != 1:

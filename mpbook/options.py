@@ -8,21 +8,26 @@ from pathlib import Path
 from mpbook import sweep_command
 from mpbook.layout import PRESETS
 
+MAKERS = ("reference", "compare", "look", "cards")
+"""Commands for those who change the book."""
+
 DESCRIPTION = """\
 Run, compare and render the chapters of the book.
 
   parameters   what can be set in each chapter, and what each preset sets
   run          execute the chapters that have changed: book/X.ipynb -> build/<preset>/book/X.ipynb
   sweep        run a chapter with every combination of some parameters (also: mplib sweep)
-  reference    store the smoke run's checked outputs in book/reference/ (commit them)
-  compare      compare the smoke run with the stored outputs (nbval, nothing is executed)
   render       make the pages: build/<preset>/ -> _build/html/index.html
   book         run and render
-  look         open every page in a browser without a window, wide, narrow and dark: nothing may stick out or fail
   archive      pack the pages into one file that needs no network: _build/metaperturb-book.zip
   picture      write one figure of an executed chapter to a PNG file
-  cards        write what the recorded rows say onto the model cards of the phis in the wheel (commit them)
   clean        remove build/ and _build/
+
+for those who change the book:
+  reference    store the smoke run's checked outputs in book/reference/ (commit them)
+  compare      compare the smoke run with the stored outputs (nbval, nothing is executed)
+  look         open every page in a browser without a window, wide, narrow and dark: nothing may stick out or fail
+  cards        write what the recorded rows say onto the model cards of the phis in the wheel (commit them)
 
 The usual commands are 'make book' and 'make test'."""
 
@@ -42,7 +47,8 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOGUE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    whole.add_argument("--root", type=Path, help="a folder in the book (default: the working directory)")
+    whole.add_argument("--root", type=Path, metavar="FOLDER",
+                       help="folder of the book's checkout (default: found from the working directory)")  # fmt: skip
     commands = whole.add_subparsers(required=True, metavar="command")
 
     def add(name: str, help_text: str) -> argparse.ArgumentParser:
@@ -68,17 +74,26 @@ def parser() -> argparse.ArgumentParser:
     book.set_defaults(overrides=[], chapters=[])
     add("look", "open every page in a browser without a window: wide, narrow, dark")
     archive = add("archive", "pack the pages into one file that needs no network")
-    archive.add_argument("path", type=Path, nargs="?", help="file to write (default: _build/metaperturb-book.zip)")
+    archive.add_argument(
+        "path", type=Path, metavar="FILE", nargs="?", help="file to write (default: _build/metaperturb-book.zip)"
+    )
     picture = add("picture", "write one figure to a PNG file")
-    picture.add_argument("name", help="name of the figure, fig-...")
-    picture.add_argument("path", type=Path, help="file to write")
+    text = "name of the figure, such as fig-opening: the end of its link on the page"
+    picture.add_argument("name", metavar="FIGURE", help=text)
+    picture.add_argument("path", type=Path, metavar="FILE", help="file to write")
     add("cards", "write what the recorded rows say onto the model cards")
     add("clean", "remove everything that was made")
 
     for command in (show, run, record):
         command.add_argument("chapters", nargs="*", metavar="CHAPTER", help="names of chapters (default: all)")
     for command in (run, render, book, picture):
-        command.add_argument("--preset", default="fast", choices=PRESETS, help="size of the run (default: fast)")
+        command.add_argument(
+            "--preset",
+            default="fast",
+            choices=PRESETS,
+            metavar="NAME",
+            help="size of the run: smoke, fast or full (default: fast)",
+        )
     for command in (run, book):
         command.add_argument("--force", action="store_true", help="run again although nothing has changed")
     return whole

@@ -4,9 +4,9 @@ A chapter declares them in its first cell tagged ``parameters``, one annotated p
 
     steps: int = 300  # training steps of each network
 
-The cell is parsed, never run, so a wrong name or type is refused before a kernel starts. Only literals are
-allowed: papermill adds a second cell that overrides these values, and anything computed here would silently
-keep its default.
+What a parameter means may also stand in the line above it. The cell is parsed, never run, so a wrong name or type is
+refused before a kernel starts. Only literals are allowed: papermill adds a second cell that overrides these values, and
+anything computed here would silently keep its default.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Parameter:
         name: the variable of the chapter.
         type: ``int``, ``float``, ``bool``, ``str`` or ``list[...]`` of one of these.
         default: the literal it is given in the chapter.
-        help: the comment after it.
+        help: the comment after it or, where there is none, the one in the line above.
     """
 
     name: str
@@ -114,7 +114,8 @@ def parse(source: str) -> dict[str, Parameter]:
             ) from error
         if name in found:
             raise MplibError(f"parameter {name} is declared twice, expected once")
-        found[name] = Parameter(name, kind, _convert(name, kind, default), comments.get(statement.end_lineno or 0, ""))
+        meaning = comments.get(statement.end_lineno or 0) or comments.get(-(statement.lineno - 1), "")
+        found[name] = Parameter(name, kind, _convert(name, kind, default), meaning)
     return found
 
 
@@ -196,6 +197,10 @@ def _yaml_hint(wanted: type, value: str) -> str:
 
 
 def _comments(source: str) -> dict[int, str]:
-    """The comment at the end of each line, by line number."""
+    """The comment at the end of each line, by line number; that of a line of its own by the number's negative."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return {t.start[0]: t.string.lstrip("# ").rstrip() for t in tokens if t.type == tokenize.COMMENT}
+    return {
+        t.start[0] if t.line[: t.start[1]].strip() else -t.start[0]: t.string.lstrip("# ").rstrip()
+        for t in tokens
+        if t.type == tokenize.COMMENT
+    }

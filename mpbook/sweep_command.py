@@ -33,21 +33,24 @@ def add(commands: Any) -> None:
         "sweep", help=HELP, description=HELP, epilog=EPILOGUE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.set_defaults(command=run)
-    parser.add_argument("chapter", help="name of the chapter")
+    parser.add_argument("chapter", metavar="CHAPTER", help="name of the chapter")
     parser.add_argument(
         "-p", dest="texts", action="append", default=[], metavar="NAME=A,B,C", help="values of a parameter (repeatable)"
     )
     parser.add_argument("--grid", type=Path, metavar="FILE", help="YAML file that maps names to lists of values")
     parser.add_argument("--seeds", type=int, metavar="N", help="one run for each of the seeds 0 to N - 1")
-    parser.add_argument("--preset", default="fast", help="all other parameters: smoke, fast or full (default: fast)")
+    parser.add_argument(
+        "--preset", default="fast", metavar="NAME", help="all other parameters: smoke, fast or full (default: fast)"
+    )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time on this machine (default: 1)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="run on the workers of this Dask scheduler instead")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="stop a run after this time (default: never)")
     parser.add_argument("--threads", type=int, metavar="N",
                         help="threads of a kernel (default: 1 if there are several, else no limit)")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where it is kept (default: build/sweeps/CHAPTER)")
-    parser.add_argument("--yes", action="store_true", help="more than 1,000 runs are meant")
-    parser.add_argument("--root", type=Path, default=argparse.SUPPRESS, help="a folder in the book")
+    parser.add_argument("--yes", action="store_true", help="do not refuse more than 1,000 runs")
+    parser.add_argument("--root", type=Path, metavar="FOLDER", default=argparse.SUPPRESS,
+                        help="folder of the book's checkout (default: found from the working directory)")  # fmt: skip
 
 
 def run(given: argparse.Namespace) -> int:

@@ -1,8 +1,19 @@
 """MetaPerturb: a regulariser of 82 parameters, learned once over many tasks, for any network and any data set.
 
-    import mplib
-    phi = mplib.MetaPerturb.from_pretrained()
-    net = mplib.attach(net, phi, image_size=32)      # then train as usual
+    >>> import mplib
+    >>> data = mplib.data.load("digits", image_size=16)
+    >>> net = mplib.nets.build("conv4", num_classes=10, image_size=16, width=8)
+    >>> phi = mplib.MetaPerturb.from_pretrained()
+    >>> net = mplib.attach(net, phi, image_size=16)
+    >>> len(mplib.sites(net)), mplib.set_strength(net, 1.0)
+    (4, None)
+    >>> history = mplib.train(net, data, steps=20, batch_size=32, device="cpu")
+    >>> p = mplib.predict(net, data.test.images[:2], samples=5)
+    >>> tuple(p.shape), mplib.evaluate(net, data.test, samples=5).n
+    ((2, 10), 797)
+    >>> net = mplib.detach(net)
+
+The network may be one of your own, and so may the loop that trains it.
 
 The book around this package explains and checks the method. The names below are the whole public surface; each
 module says what its one idea is in its first lines.

@@ -1,10 +1,10 @@
-r"""Images that a network gets wrong: attacks of other people, on networks that are noisy.
+r"""Images that a network gets wrong: attacks from other packages, on noisy networks.
 
 An attack looks for :math:`x'` with :math:`\lVert x' - x \rVert_p \le \epsilon` and pixels in [0, 1] that the network
 gets wrong. Against noise a single gradient says little, so it is averaged over draws (expectation over transformation,
-EoT). Averaging needs nothing from an attack, and an attack nothing from it: a :class:`Averaged` network can be given to
-any of them. Projected gradient descent (PGD) is foolbox's; two others, one stronger and one without gradients, are
-AutoAttack's, from the package pyautoattack.
+EoT). Averaging and attack know nothing of each other: an :class:`Averaged` network is a network like any other.
+Projected gradient descent (PGD) is foolbox's; two others, one stronger and one without gradients, are AutoAttack's,
+from the package pyautoattack.
 """
 
 from __future__ import annotations
@@ -30,11 +30,15 @@ METHODS = {
     "apgd": "APGD on the cross-entropy and on the margin (DLR), AutoAttack's choice for random networks (pyautoattack)",
     "square": "random search with squares, without gradients (pyautoattack)",
 }
+"""The attacks ``pgd``, ``apgd`` and ``square``, each with what it does."""
+
 AVERAGES = {
     "gradients": "the gradients of the loss, as in the paper",
     "probabilities": "the predicted probabilities, which is what a prediction averages",
     "logits": "the logits, as foolbox's own wrapper does",
 }
+"""What a step averages over draws, ``gradients``, ``probabilities`` or ``logits``."""
+
 NORMS = {"linf": ("Linf", 0.025), "l2": ("L2", 0.025), "l1": ("L1", 0.033)}
 """Each norm's name in the other packages, and the paper's step size as a part of eps."""
 
@@ -48,8 +52,8 @@ class Attack:
         eps: radius of the ball that an image may move in, above 0; its pixels are in [0, 1].
         steps: of the attack, at least 1; queries for each image where the method is ``"square"``.
         eot: draws of the noise that a step averages over, at least 1.
-        average: what is averaged over these draws, a key of :data:`AVERAGES`.
-        method: a key of :data:`METHODS`.
+        average: what is averaged over these draws, ``"gradients"``, ``"probabilities"`` or ``"logits"``.
+        method: ``"pgd"``, ``"apgd"`` or ``"square"``.
         step_size: of PGD, as a part of eps; the paper's 0.025 (0.033 for l1) if None.
     """
 
@@ -81,8 +85,9 @@ class Attack:
 class Averaged(nn.Module):
     r"""A noisy network seen from pixels in [0, 1], as the mean over several draws.
 
-    .. math:: \text{probabilities: } \log \tfrac1k \textstyle\sum_d \mathrm{softmax}(f(2x - 1; \varepsilon_d)), \qquad
-        \text{logits: } \tfrac1k \textstyle\sum_d f(2x - 1; \varepsilon_d)
+    .. math::
+        \text{probabilities: } & \log \tfrac1k \textstyle\sum_d \mathrm{softmax}(f(2x - 1; \varepsilon_d)) \\
+        \text{logits: } & \tfrac1k \textstyle\sum_d f(2x - 1; \varepsilon_d)
 
     Args:
         net: a network of images in [-1, 1].

@@ -53,13 +53,21 @@ class SiteFunction(Protocol):
 
 
 class SiteCall(NamedTuple):
-    """One visit of a site: what its function was called with."""
+    """One visit of a site: what its function was called with.
+
+    Attributes:
+        site: where.
+        x: the map before it was perturbed, (B, C, H, W).
+        channel_ratio: C / C_ref.
+        spatial_ratio: H / H_ref.
+        stats: mean and variance, of the batch or running, each (C, 4); None if the function does not look at the batch.
+    """
 
     site: Site
-    x: Tensor  # the map before it was perturbed, (B, C, H, W)
+    x: Tensor
     channel_ratio: float
     spatial_ratio: float
-    stats: Statistics | None  # of the batch or running, each (C, 4); None if the function does not look at the batch
+    stats: Statistics | None
 
 
 class RunningStatistics(nn.Module):
@@ -93,7 +101,7 @@ class Perturbation(nn.Module):
             one function for each site.
         sites: where it is applied, in order.
         statistics: the running statistics of each site, in the same order.
-        strength: noise strength c, a 0-dimensional buffer that is not part of ``state_dict``.
+        strength: strength c, a 0-dimensional buffer that is not part of ``state_dict``.
         clip: upper bound of a perturbed map, or None.
         image_size: H_ref, the height that a map's height is divided by.
         channel_ref: C_ref, the number that a map's channels are divided by.
@@ -131,7 +139,7 @@ class Perturbation(nn.Module):
 
     @property
     def functions(self) -> list[nn.Module]:
-        """What perturbs: one function for all sites, or one for each."""
+        """What perturbs, one function for all sites or one for each."""
         return list(self.phi) if isinstance(self.phi, nn.ModuleList) else [self.phi]
 
     @property
@@ -204,7 +212,8 @@ def attach(
         phi: the perturbation function, a ``MetaPerturb``; it may be attached to several networks. A control may
             take its place: a :class:`SiteFunction`, or an ``nn.ModuleList`` with one for each site.
         image_size: H_ref, in pixels.
-        clip: upper bound of a perturbed map, positive; None for none.
+        clip: upper bound of a perturbed map, positive, in training and in testing; None for none. The authors bound
+            maps in training only.
         channel_ref: C_ref; if None, the largest number of channels over the sites, which is the authors' value for
             each of their networks.
         sites: names of modules (as in ``named_modules``) whose outputs to perturb, instead of the sites that the
@@ -315,7 +324,7 @@ def perturbation_of(net: nn.Module) -> Perturbation | None:
 
 
 def set_strength(net: nn.Module, strength: float) -> None:
-    """Set the noise strength c of every site: 0 for none (the identity up to ``clip``), 1 for all of it.
+    """Set the strength c of every site: 0 for none (the identity up to ``clip``), 1 for all of it.
 
     Raises:
         MplibError: nothing is attached, or a strength outside of [0, 1].

@@ -24,7 +24,7 @@ from mplib.stats import wilson
 
 @dataclass(frozen=True)
 class AttackMetrics:
-    """What is left of a network's accuracy under attack.
+    """What is left of a network's accuracy under attack, with its interval and the attack itself.
 
     Attributes:
         accuracy: fraction of the images that are right before the attack and after it, in [0, 1].

@@ -24,11 +24,13 @@ class Bin(NamedTuple):
     """The answers of one bin of confidence.
 
     Attributes:
-        low, high: its edges; a confidence of exactly ``low`` belongs to the bin below.
+        low: its lower edge; a confidence of exactly ``low`` belongs to the bin below.
+        high: its upper edge, which belongs to it.
         n: answers in it.
         confidence: their mean confidence.
         accuracy: the fraction that is right.
-        accuracy_low, accuracy_high: 95 % Wilson interval of ``accuracy``.
+        accuracy_low: lower end of the 95 % Wilson interval of ``accuracy``.
+        accuracy_high: upper end of that interval.
     """
 
     low: float
@@ -158,7 +160,7 @@ def temperature(log_probabilities: Tensor, labels: Tensor) -> float:
         labels: (N,).
 
     Returns:
-        T in [1/20, 20]: above 1 for predictions that are too sure, below 1 for those that are too modest.
+        T in [1/20, 20], above 1 for predictions that are too sure, below 1 for those that are too modest.
 
     Example:
         >>> modest = torch.tensor([[0.6, 0.4], [0.4, 0.6], [0.6, 0.4], [0.6, 0.4]]).log()

@@ -1,8 +1,8 @@
 """The command line: meta-train a phi, transfer it, evaluate a network, look at the data and at what is installed.
 
-Every command writes its results to files, can be stopped at any moment, and goes on with ``--resume``. Exit status: 0
-when all is well, 1 when something that was run or checked has failed, 2 for input that cannot be used (one sentence
-says what and what instead), 130 when interrupted.
+Long commands save as they go. meta-train, transfer and bench go on with ``--resume``; reproduce and sweep go on when
+the same command is given again. The others are short. Exit status: 0 when all is well, 1 when something that was run or
+checked has failed, 2 for input that cannot be used (one sentence says what and what instead), 130 when interrupted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mplib.commands import about, attacking, comparison, datasets, learning, rec
 from mplib.errors import MplibError
 
 COMMANDS = "mplib.commands"
-"""The group of entry points by which another package adds commands: modules with a function ``add(commands)``."""
+"""The group of entry points by which another package adds commands, as modules with a function ``add(commands)``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

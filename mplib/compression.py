@@ -6,10 +6,10 @@ such kernels asks two questions, how much of :math:`\bar x` lies above and how m
 
 .. math::
 
-    h &= \mathrm{relu}(w_1 \bar x + v_1 \textstyle\frac1C\sum_j \bar x_j), \qquad
-    \alpha = w_2 \bar h + v_2 \textstyle\frac1C\sum_j \bar h_j \\
-    s &= \sigma\big(a_+ \mu_+ + a_- \mu_- + b_+ \nu_+ + b_- \nu_- + d\, C/C_{\mathrm{ref}}
-    + e\, H/H_{\mathrm{ref}}\big)
+    h &= \mathrm{relu}(w_1 \bar x + v_1 \textstyle\frac1C\sum_j \bar x_j) \\
+    \alpha &= w_2 \bar h + v_2 \textstyle\frac1C\sum_j \bar h_j \\
+    s &= \sigma\big(a_+ \mu_+ + a_- \mu_- + b_+ \nu_+ + b_- \nu_- \\
+    &\qquad + d\, C/C_{\mathrm{ref}} + e\, H/H_{\mathrm{ref}}\big)
 
 with mean :math:`\mu_\pm` and variance :math:`\nu_\pm` over the batch of the part above and below. These are ten
 numbers, of which one is a matter of units. What is made of them is an ordinary phi again: 82 numbers, fewer of them
@@ -44,26 +44,39 @@ _EDGE = 1e-4  # a scale is asked for within (0, 1) by so much
 
 
 class Few(NamedTuple):
-    """Phi in ten numbers, of local averages over 3x3 pixels; the larger of ``own_1`` and ``pooled_1`` is 1 or -1."""
+    """Phi in ten numbers, of local averages over 3x3 pixels; the larger of ``own_1`` and ``pooled_1`` is 1 or -1.
 
-    own_1: float  # noise, first layer: weight of the channel
-    pooled_1: float  # of the mean of the channels
-    own_2: float  # noise, second layer
+    Attributes:
+        own_1: weight of the channel in the first layer of the noise.
+        pooled_1: weight of the mean of the channels in the first layer.
+        own_2: weight of the channel in the second layer.
+        pooled_2: weight of the mean of the channels in the second layer.
+        mean_above: weight of the mean of what lies above zero, in the scale.
+        mean_below: weight of the mean of what lies below zero.
+        variance_above: weight of the variance of what lies above zero.
+        variance_below: weight of the variance of what lies below zero.
+        channels: weight of C/C_ref.
+        height: weight of H/H_ref.
+    """
+
+    own_1: float
+    pooled_1: float
+    own_2: float
     pooled_2: float
-    mean_above: float  # scale: weight of the mean of the part above zero
+    mean_above: float
     mean_below: float
     variance_above: float
     variance_below: float
-    channels: float  # weight of C/C_ref
-    height: float  # weight of H/H_ref
+    channels: float
+    height: float
 
     @property
     def free(self) -> int:
-        """Numbers that are not 0, without the one that is a matter of units."""
+        """How many numbers are not 0, without the one that is a matter of units; a learned 0 would not count."""
         return sum(value != 0 for value in self) - (self.own_1 != 0 or self.pooled_1 != 0)
 
     def phi(self) -> MetaPerturb:
-        """The phi that these numbers describe: two of its scale kernels are 0."""
+        """The phi that these numbers describe; two of its scale kernels are 0."""
         phi = MetaPerturb(torch.Generator())  # a draw of its own: that of the caller stays where it is
         parts = phi.weights
         with torch.no_grad():
@@ -83,7 +96,7 @@ def box_shares(phi: MetaPerturb) -> dict[str, float]:
     .. math:: 1 - \frac{\sum_p (k_p - \bar k)^2}{\sum_p k_p^2} = \frac{9\,\bar k^2}{\lVert k \rVert^2} \in [0, 1]
 
     Returns:
-        By name: the four kernels of the noise, then ``kernels 1`` to ``kernels 4``.
+        The shares by name, of the four kernels of the noise, then ``kernels 1`` to ``kernels 4``.
 
     Example:
         >>> phi = boxes(MetaPerturb())
@@ -118,7 +131,10 @@ def few(phi: MetaPerturb) -> Few:
     A kernel of mean :math:`b` answers :math:`9|b|` times what the local average above (:math:`b > 0`) or below zero
     does, and its variance is :math:`(9b)^2` times that one's; so
 
-    .. math:: a_\pm = \sum_{\pm b_j > 0} 9\,|b_j|\, f_j, \qquad b_\pm = \sum_{\pm b_j > 0} (9 b_j)^2 f_{4+j} .
+    .. math::
+
+        & a_\pm = \sum_{\pm b_j > 0} 9\,|b_j|\, f_j, \\
+        & b_\pm = \sum_{\pm b_j > 0} (9 b_j)^2 f_{4+j} .
 
     The same for any order of the kernels, for any of them made larger while its weights are made smaller, and for a
     first layer of the noise made larger while the second is made smaller: phi's symmetries.
@@ -198,7 +214,10 @@ def refitted(phi: MetaPerturb, calls: Sequence[SiteCall], keep: Sequence[str], n
 def factor_error(phi: MetaPerturb, other: MetaPerturb, calls: Sequence[SiteCall], seed: int = 0) -> float:
     r"""How far the factor of another phi is from phi's, on the same maps and with the same draws.
 
-    .. math:: \sqrt{\textstyle\sum (m' - m)^2 \,/\, \sum m^2}, \qquad \text{over all elements of all maps}
+    .. math::
+
+        & \sqrt{\textstyle\sum (m' - m)^2 \,/\, \sum m^2}, \\
+        & \text{over all elements of all maps}
 
     Args:
         phi: the reference.

@@ -25,7 +25,7 @@ from mplib.stats import wilson
 
 @dataclass(frozen=True)
 class Metrics:
-    """Scores on a test set.
+    """Scores on a test set: accuracy with its interval, nll and ECE.
 
     Attributes:
         accuracy: fraction of the images that are right, in [0, 1].
@@ -62,7 +62,8 @@ def predict(
     Args:
         net: a network; one without a perturbation is asked once.
         images: (N, 3, H, W), uint8, or floats that are already normalised to [-1, 1].
-        samples: S, at least 1; or 0 for one pass with the mean of the noise, see :func:`mean_noise`.
+        samples: S, at least 1, enough for an answer by default (:func:`evaluate` takes more, since scores are to be
+            quoted); or 0 for one pass with the mean of the noise, see :func:`mean_noise`.
         batch_size: images at a time, at least 1.
         seed: seed of the noise; torch's default generator goes on if None.
 

@@ -20,7 +20,7 @@ from mplib.seeding import private_randomness
 from mplib.steps import frozen_perturbation
 
 COPIES = 8
-"""Of each parameter: itself, its gradient, two moments, the state of the last row, and one spare."""
+"""Copies of each parameter, which are itself, its gradient, two moments, the state of the last row, and one spare."""
 
 MARGIN = 1.5
 """What a step takes, over what it keeps for its backward pass."""

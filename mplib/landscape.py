@@ -3,8 +3,10 @@ r"""The loss around a trained network, along random directions that fit its filt
 A step of fixed length means little for a network whose weights can be scaled up in one layer and down in the next. So
 each filter of a random direction is given the length of the network's own filter:
 
-.. math:: d_{i} \leftarrow \frac{d_i}{\lVert d_i \rVert}\, \lVert \theta_i \rVert, \qquad
-    L(a) = \frac1S \textstyle\sum_s L(\theta + a\,d;\ \varepsilon_s)
+.. math::
+
+    & d_{i} \leftarrow \frac{d_i}{\lVert d_i \rVert}\, \lVert \theta_i \rVert \\
+    & L(a) = \frac1S \textstyle\sum_s L(\theta + a\,d;\ \varepsilon_s)
 
 Batch norms and biases stay as they are. The noise of a perturbed network is the same at every point, so that what is
 seen is the surface and not the noise. Source: Li, Xu, Taylor, Studer, Goldstein, *Visualizing the Loss Landscape of

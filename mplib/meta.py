@@ -37,7 +37,7 @@ Probe = Callable[[int, MetaPerturb], Mapping[str, float]]
 
 @dataclass
 class MetaRun:
-    """What meta-training gives.
+    """What meta-training gives: phi, the history, and the trained networks.
 
     Attributes:
         phi: the meta-trained perturbation, on the CPU; its ``provenance`` describes the run.

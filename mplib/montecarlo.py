@@ -33,7 +33,7 @@ def sample_counts(
         seed: of the subsets.
 
     Returns:
-        A row for each S: ``samples``, the mean ``confidence``, and for accuracy, nll and ece the mean and, as
+        A row for each S, with ``samples``, the mean ``confidence``, and for accuracy, nll and ece the mean and, as
         ``accuracy_sd`` and so on, the standard deviation over the subsets (0 for one subset).
 
     Raises:

@@ -15,8 +15,8 @@ every channel, and every network:
 
 :math:`*` is a 3x3 convolution with zero padding 1 and no bias, and :math:`c` is the strength of the perturbation.
 
-Read from top to bottom, this file is these six lines. It is the only place where they are written down for reading;
-:mod:`mplib.fused`, which runs in its place where it can, is compared with it. Source: the authors'
+Read from top to bottom, this file is these six lines. It is the only place in the code where they are written down for
+reading; :mod:`mplib.fused`, which runs in its place where it can, is compared with it. Source: the authors'
 ``models/perturb.py`` (the paper's own equations could not be read). What differs from it is said at the line where it
 does.
 """
@@ -187,14 +187,23 @@ def standard_normal(x: Tensor, eps: Tensor | None = None, generator: torch.Gener
 
 
 class Weights(NamedTuple):
-    """The 82 numbers of phi, by what they do."""
+    """The 82 numbers of phi, by what they do.
 
-    own_1: Tensor  # (1, 1, 3, 3), each channel, first layer of the noise
-    pooled_1: Tensor  # (1, 1, 3, 3), mean of the channels, first layer
-    own_2: Tensor  # (1, 1, 3, 3), each channel, second layer
-    pooled_2: Tensor  # (1, 1, 3, 3), mean of the channels, second layer
-    kernels: Tensor  # (4, 1, 3, 3), features of the scale
-    head: Tensor  # (10,), from features to the scale
+    Attributes:
+        own_1: w of the noise's first layer, which meets each channel, (1, 1, 3, 3).
+        pooled_1: v of the noise's first layer, which meets the mean of the channels, (1, 1, 3, 3).
+        own_2: w of the noise's second layer, (1, 1, 3, 3).
+        pooled_2: v of the noise's second layer, (1, 1, 3, 3).
+        kernels: K, the four kernels whose maps the scale looks at, (4, 1, 3, 3).
+        head: f, from the features and the shape to the scale, (10,).
+    """
+
+    own_1: Tensor
+    pooled_1: Tensor
+    own_2: Tensor
+    pooled_2: Tensor
+    kernels: Tensor
+    head: Tensor
 
 
 _SHAPES: dict[str, tuple[int, ...]] = {
@@ -292,7 +301,7 @@ class MetaPerturb(nn.Module):
             spatial_ratio: :math:`H/H_{\mathrm{ref}}`, positive.
             stats: mean and variance of the scale features, each (C, 4); those of the batch if None.
             strength: :math:`c` in [0, 1].
-            clip: upper bound of the result; none if None. The authors clip at 100 in training only.
+            clip: upper bound of the result; none if None. The authors clip at 100, in training only.
             eps: the noise, a standard normal draw of x's shape; drawn here if None.
             generator: where the draw comes from; torch's default generator of the device if None.
 

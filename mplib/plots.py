@@ -19,13 +19,21 @@ WIDTH = 7.0
 
 
 class Look(NamedTuple):
-    """How a method is drawn everywhere: a colour, and a marker and a line style for those who do not see it."""
+    """How a method is drawn everywhere: a colour, and a marker and a line style for those who do not see it.
+
+    Attributes:
+        label: its name in a legend.
+        short: its name at the ticks of an axis.
+        colour: as ``#RRGGBB``.
+        marker: as matplotlib names it.
+        line: as matplotlib names or describes it.
+    """
 
     label: str
-    short: str  # for the ticks of an axis
+    short: str
     colour: str
     marker: str
-    line: str | tuple[int, tuple[int, ...]]  # as matplotlib names or describes it
+    line: str | tuple[int, tuple[int, ...]]
 
 
 LOOKS = {

@@ -111,7 +111,7 @@ class RunStore:
             **more: what else its environment is to say.
 
         Returns:
-            The row: ``key``, ``config``, ``result``, ``environment``, ``seconds``, ``finished`` and ``digest``.
+            The row, with ``key``, ``config``, ``result``, ``environment``, ``seconds``, ``finished`` and ``digest``.
 
         Raises:
             MplibError: the folder cannot be written to, or the row there is damaged.
@@ -131,7 +131,7 @@ class RunStore:
         """Write the row of a run that was made; the arguments are those of :func:`make_row`.
 
         Returns:
-            The row in the store: that of another writer, if one was faster.
+            The row in the store, that of another writer, if one was faster.
         """
         row = make_row(config, result, made_with, seconds)
         try:
@@ -149,7 +149,7 @@ class RunStore:
             row: the row.
 
         Returns:
-            The row in the store: this one, or the one that was there with the same result.
+            The row in the store, this one, or the one that was there with the same result.
 
         Raises:
             MplibError: there is a row of that key with another result, which is never overwritten; this is not a row;

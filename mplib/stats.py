@@ -14,7 +14,14 @@ from mplib.errors import MplibError
 
 
 class Interval(NamedTuple):
-    """A mean with its confidence interval and the number of values behind it."""
+    """A mean with its confidence interval.
+
+    Attributes:
+        mean: the mean.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        n: how many values it is the mean of; with one there is no interval, and all three are that value.
+    """
 
     mean: float
     low: float
@@ -108,8 +115,10 @@ def pooled_interval(
 ) -> Interval:
     r"""Mean over tasks of paired differences, every task with the same weight, with a stratified bootstrap interval.
 
-    .. math:: \bar d = \tfrac1T \textstyle\sum_t \bar d_t, \qquad
-        d^*_{ti} = \bar d_t + \sqrt{n_t / (n_t - 1)}\,(d_{t j_i} - \bar d_t)
+    .. math::
+
+        & \bar d = \tfrac1T \textstyle\sum_t \bar d_t \\
+        & d^*_{ti} = \bar d_t + \sqrt{n_t / (n_t - 1)}\,(d_{t j_i} - \bar d_t)
 
     The seeds are drawn anew within each task (:math:`j_i` uniform); the ends are quantiles of the resampled means. The
     square root makes the spread of a resampled mean that of the data, where a plain bootstrap of five seeds is a tenth

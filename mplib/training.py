@@ -130,9 +130,15 @@ def train_together(
         nets: the networks, each another object; they may differ in kind and in number of classes.
         data: a data set for all of them, or one for each.
         seeds: a seed for each.
-        objective, precision, device, checkpoint, checkpoint_every, resume, progress, capture: as for :func:`train`; the
-            checkpoint is one file for all of them.
+        objective: what a step minimises, as for :func:`train`.
+        precision: of the forward passes, as for :func:`train`.
+        device: where they are trained, as for :func:`train`.
         probe: called at each row for each network, in their order.
+        checkpoint: one file for all of them.
+        checkpoint_every: steps between its writings.
+        resume: go on from it, where it is there.
+        progress: show a bar.
+        capture: as for :func:`train`.
         **recipe: fields of :class:`Recipe`, the same for all of them.
 
     Returns:

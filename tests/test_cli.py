@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from mplib.cli import main
+from mplib.experiments import METHODS
 from mplib.regularizers import names
 
 TINY = ["--image-size", "16", "--width", "4", "--steps", "2", "--batch-size", "16", "--device", "cpu", "--quiet"]
@@ -40,8 +41,8 @@ def test_meta_train_writes_a_phi_and_its_history(learned: Path, capsys: pytest.C
 
 def test_transfer_compares_methods_over_seeds(moved: Path) -> None:
     results = pd.read_csv(moved / "results.csv")
-    assert len(results) == 8 and set(results["method"]) == {"none", "untrained", "noise", "phi"}
-    assert len(list((moved / "networks").glob("*.safetensors"))) == 8
+    assert len(results) == 2 * len(METHODS) and set(results["method"]) == set(METHODS)
+    assert len(list((moved / "networks").glob("*.safetensors"))) == 2 * len(METHODS)
 
 
 def test_resume_repeats_nothing(moved: Path, learned: Path, capsys: pytest.CaptureFixture[str]) -> None:

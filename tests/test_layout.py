@@ -67,3 +67,13 @@ def test_refuses_unknown_names(tiny: Tiny) -> None:
         Book(book.root / "book")
     with pytest.raises(MplibError, match="cannot read"):
         read_yaml(book.root / "none.yml")
+
+
+def test_chapters_of_numbered_parts_are_counted_through(tiny: Tiny) -> None:
+    root = tiny()
+    (root / "book" / "two.ipynb").write_text((root / "book" / "one.ipynb").read_text())
+    (root / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/index\nparts:\n- numbered: true\n  chapters: [{file: book/one}]\n"
+        "- numbered: true\n  chapters: [{file: book/two}]\n- chapters: [{file: book/index}]\n"
+    )
+    assert Book(root).numbers == {"one": 1, "two": 2}

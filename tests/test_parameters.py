@@ -12,7 +12,7 @@ from mpbook.parameters import Parameter, overrides, parse, resolve
 from mplib.errors import MplibError
 
 CELL = """
-# a comment of its own line
+# which sizes
 preset: str = "fast"
 steps: int = 300  # training steps, 1 or more
 rate: float = -1.0e-3
@@ -35,6 +35,8 @@ def test_reads_names_types_defaults_and_help() -> None:
     ]
     assert found["steps"].help == "training steps, 1 or more"
     assert found["seeds"].help == "of the networks"
+    assert found["preset"].help == "which sizes"  # the line above
+    assert found["rate"].help == ""  # the comment at the end of the line above is that line's
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from mpbook.generated import api, citations, commands, costs, parameters, upshot
+from mpbook.generated import api, citations, commands, costs, names, parameters, upshot
 from mpbook.generated.markup import MARK
 from mpbook.layout import Book
 from mplib.errors import unknown
@@ -22,10 +22,12 @@ from mplib.files import write_text
 PARTS: dict[str, Callable[[Book, list[str]], str]] = {
     "parameters": lambda book, words: parameters.text(book),
     "commands": lambda book, words: commands.text(),
+    "names": lambda book, words: names.text(),
     "costs": lambda book, words: costs.text(book),
     "records": lambda book, words: costs.records(book),
     "upshot": lambda book, words: upshot.text(book),
     "surface": lambda book, words: api.surface(),
+    "modules": lambda book, words: api.overview(book),
     "api": lambda book, words: api.text(book, words),
 }
 """What makes each part: MyST text from the book and the words after the name."""

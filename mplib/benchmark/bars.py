@@ -30,7 +30,7 @@ def measure_bars(setting: Setting, budget: float = BUDGET, turns: int = 25) -> l
         turns: rounds of each comparison at most.
 
     Returns:
-        One row for each bar: ``bar``, ``measured``, ``limit``, ``at_most`` (or at least), ``aim`` (beyond the limit, or
+        Rows, each with ``bar``, ``measured``, ``limit``, ``at_most`` (or at least), ``aim`` (beyond the limit, or
         None), ``verdict`` (``"met"``, ``"not met"``, ``"no GPU"``), and ``how`` it was measured.
     """
     place = devices.resolve(setting.device)

@@ -35,7 +35,7 @@ def time_parts(setting: Setting, turns: int = 15) -> list[Row]:
         turns: counted rounds, at least 3.
 
     Returns:
-        One row for each of :data:`PARTS`: ``milliseconds`` (median over the turns of the difference within a turn,
+        One row for each of :data:`PARTS`, with ``milliseconds`` (median over the turns of the difference within a turn,
         which a busy machine can bring below 0), and ``share`` of their sum.
 
     Raises:
@@ -79,7 +79,7 @@ def time_pieces(batch_size: int, channels: int, height: int, device: str | torch
         turns: counted rounds, at least 3.
 
     Returns:
-        One row for each piece: ``milliseconds``, and ``share`` of their sum.
+        One row for each piece, with ``milliseconds``, and ``share`` of their sum.
     """
     place = devices.resolve(device)
     with private_randomness(place), torch.no_grad():

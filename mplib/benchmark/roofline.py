@@ -97,7 +97,7 @@ def time_sites(setting: Setting, turns: int = 15, budget: float | None = None, s
         size: of the probes, see :func:`mplib.benchmark.machine.probes`.
 
     Returns:
-        A row for each shape: ``channels``, ``height``, ``sites`` (how many), ``milliseconds`` and ``ratio`` (to the
+        Rows, each with ``channels``, ``height``, ``sites`` (how many), ``milliseconds`` and ``ratio`` (to the
         block of 3x3 convolution, batch norm and ReLU), ``reference_ratio``, ``ns`` (for each element), the rates, the
         roof, and the ``fraction`` of it that was reached.
     """

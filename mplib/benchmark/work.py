@@ -178,7 +178,7 @@ def time_steps(
         against: the authors' checkout; their two variants join in if the network is among theirs.
 
     Returns:
-        One row for each variant: the setting, the columns of :func:`mplib.benchmark.turns.compared`, ``kept_mb`` (kept
+        Rows, each with the setting, the columns of :func:`mplib.benchmark.turns.compared`, ``kept_mb`` (kept
         for backward) and ``peak_mb`` (peak of a step, on a GPU; else None), both in units of 2^20 bytes.
 
     Raises:

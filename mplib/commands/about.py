@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 from typing import Any, cast
 
-from mplib.commands.shared import add_command, load_phi, print_or_write
+from mplib.commands.shared import add_command, device_option, load_phi, print_or_write
 from mplib.errors import MplibError
+
+EXAMPLES = """\
+mplib info                          what is installed, and the names of networks, data sets and phis
+mplib info pretrained:photos-9      the model card of a phi"""
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    about = add_command(
-        commands, "info", info, "versions, device, networks and data sets; or what a phi or a network holds"
-    )
-    about.add_argument("file", nargs="?", help="a file, official:FILE, or pretrained:NAME for its model card")
-    about.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    text = "versions, device, networks and data sets; or what a phi or a network holds"
+    about = add_command(commands, "info", info, text, EXAMPLES)
+    text = "a phi or a network: a file, official:FILE, or pretrained:NAME for its model card"
+    about.add_argument("file", metavar="FILE", nargs="?", help=text)
+    device_option(about)
 
 
 def info(given: argparse.Namespace) -> None:

@@ -7,30 +7,36 @@ from fractions import Fraction
 from typing import Any, cast
 
 from mplib.adversaries import AVERAGES, METHODS, NORMS
-from mplib.commands.shared import add_command, print_or_write, words
+from mplib.commands.shared import add_command, device_option, print_or_write, words
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    parser = add_command(commands, "attack", attack, "score a saved network on test images that were moved against it")
-    parser.add_argument("network", help="a network that transfer saved")
-    parser.add_argument("--data", required=True, help="name of the data set")
-    parser.add_argument("--norm", default="linf", help=f"{', '.join(NORMS)} (default: linf)")
-    parser.add_argument(
-        "--eps", type=radii, default=[8 / 255], help="radii, for pixels in [0, 1], e.g. 0.01,8/255 (default: 8/255)"
-    )
-    parser.add_argument("--method", default="pgd", help=f"{', '.join(METHODS)} (default: pgd)")
-    parser.add_argument("--steps", type=int, default=200, help="steps (default: 200)")
-    parser.add_argument("--eot", type=int, default=10, help="draws of the noise that a step averages (default: 10)")
-    parser.add_argument("--average", default="gradients", help=f"{', '.join(AVERAGES)} (default: gradients)")
-    parser.add_argument("--step-size", type=float, help="as a part of eps (default: 0.025, for l1 0.033)")
-    parser.add_argument("--restarts", type=int, default=1, help="attempts at each image (default: 1)")
-    parser.add_argument("--images", type=int, help="how many test images (default: all)")
-    parser.add_argument("--samples", type=int, default=20, help="Monte-Carlo samples of a prediction (default: 20)")
-    parser.add_argument("--surrogate", help="a saved network to take the gradients of (a transfer attack)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of starts and noise (default: 0)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
-    parser.add_argument("--out", help="write the scores to this file as JSON (default: print them)")
+    text = "score a saved network on test images that were moved against it"
+    example = "mplib attack first/networks/KEY.safetensors --data mnist5k --norm linf --eps 0.03,8/255 --images 200"
+    parser = add_command(commands, "attack", attack, text, example)
+    parser.add_argument("network", metavar="NETWORK", help="file of a network that transfer saved")
+    parser.add_argument("--data", metavar="NAME", required=True, help="data set")
+    parser.add_argument("--norm", metavar="NORM", default="linf", help=f"{', '.join(NORMS)} (default: linf)")
+    text = "radii, for pixels in [0, 1], such as 0.01,8/255 (default: 8/255)"
+    parser.add_argument("--eps", type=radii, metavar="RADII", default=[8 / 255], help=text)
+    parser.add_argument("--method", metavar="NAME", default="pgd", help=f"{', '.join(METHODS)} (default: pgd)")
+    parser.add_argument("--steps", type=int, metavar="N", default=200, help="steps of the attack (default: 200)")
+    text = "draws of the noise that a step averages (default: 10)"
+    parser.add_argument("--eot", type=int, metavar="N", default=10, help=text)
+    text = f"what a step averages: {', '.join(AVERAGES)} (default: gradients)"
+    parser.add_argument("--average", metavar="WHAT", default="gradients", help=text)
+    text = "size of a step, as a part of eps (default: 0.025, for l1 0.033)"
+    parser.add_argument("--step-size", type=float, metavar="PART", help=text)
+    parser.add_argument("--restarts", type=int, metavar="N", default=1, help="attempts at each image (default: 1)")
+    parser.add_argument("--images", type=int, metavar="N", help="how many test images (default: all)")
+    text = "draws of the noise that a prediction averages (default: 20)"
+    parser.add_argument("--samples", type=int, metavar="N", default=20, help=text)
+    text = "another saved network, whose gradients are taken (a transfer attack)"
+    parser.add_argument("--surrogate", metavar="NETWORK", help=text)
+    parser.add_argument("--seed", type=int, metavar="N", default=0, help="seed of starts and noise (default: 0)")
+    device_option(parser)
+    parser.add_argument("--out", metavar="FILE", help="write the scores to this file as JSON (default: print them)")
 
 
 def attack(given: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mplib.commands.shared import (
+    PHI,
     add_command,
     data_options,
     load_data,
@@ -25,33 +26,38 @@ from mplib.commands.shared import (
 )
 from mplib.errors import MplibError
 
+EXAMPLES = """\
+mplib transfer --image-size 16 --per-class 10 --width 16 --batch-size 16 --steps 400 --samples 4 --out first
+mplib transfer --methods all --data mnist5k --per-class 10 --width 16 --out all"""
+
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    move = add_command(
-        commands, "transfer", transfer, "train on a target data set with several methods and seeds, and compare them"
-    )
+    text = "train on a target data set with several methods and seeds, and compare them on its test images"
+    move = add_command(commands, "transfer", transfer, text, EXAMPLES)
     data_options(move, default="mnist5k")
-    default = ["none", "untrained", "noise", "phi"]
-    move.add_argument(
-        "--methods", type=words, default=default, help="names, or all (default: none,untrained,noise,phi)"
-    )
+    default = ["none", "untrained", "noise", "softplus_noise", "phi"]
+    text = f"methods to compare, or all (default: {','.join(default)})"
+    move.add_argument("--methods", type=words, metavar="NAMES", default=default, help=text)
     move.add_argument("--list-methods", action=_ListMethods, nargs=0, help="print the methods with their settings")
     text = "settings of a method, as in dropout.rate=0.2,0.5; each value is run"
     move.add_argument("--set", type=setting, action="append", default=[], metavar="METHOD.NAME=VALUES", help=text)
-    text = "tries for each method's settings, judged on training images left out (default: 0, take its defaults)"
-    move.add_argument("--tries", type=int, default=0, help=text)
-    move.add_argument("--phi", default="pretrained", help="pretrained, official:FILE, or a file of meta-train")
-    move.add_argument("--net", default="conv4", help="network (default: conv4)")
-    move.add_argument("--per-class", type=int, help="training images of each class (default: all)")
+    text = "settings tried for each method, judged on held-out training images (default: 0, the method's own settings)"
+    move.add_argument("--tries", type=int, metavar="N", default=0, help=text)
+    move.add_argument("--phi", metavar="PHI", default="pretrained", help=f"{PHI} (default: pretrained)")
+    move.add_argument("--net", metavar="NAME", default="conv4", help="network (default: conv4)")
+    text = "training images of each class (default: all)"
+    move.add_argument("--per-class", type=int, metavar="N", help=text)
     text = "part of the training labels made wrong (default: 0)"
-    move.add_argument("--label-noise", type=float, default=0.0, help=text)
-    move.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="seeds, paired over methods (default: 0,1,2)")
-    move.add_argument("--jobs", type=int, default=1, help="processes side by side on a CPU (default: 1)")
-    move.add_argument("--samples", type=int, default=100, help="Monte-Carlo samples of the test (default: 100)")
-    move.add_argument(
-        "--from", dest="start", metavar="NETWORK", help="fine-tune: start from this network's convolutions"
-    )
+    move.add_argument("--label-noise", type=float, metavar="PART", default=0.0, help=text)
+    text = "seeds, paired over methods (default: 0,1,2)"
+    move.add_argument("--seeds", type=numbers, metavar="SEEDS", default=[0, 1, 2], help=text)
+    text = "processes side by side on a CPU (default: 1)"
+    move.add_argument("--jobs", type=int, metavar="N", default=1, help=text)
+    text = "draws of the noise that a test prediction averages (default: 100)"
+    move.add_argument("--samples", type=int, metavar="N", default=100, help=text)
+    text = "fine-tune: start from the convolutions of this saved network"
+    move.add_argument("--from", dest="start", metavar="NETWORK", help=text)
     training_options(move, steps=10_000)
 
 

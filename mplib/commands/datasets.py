@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any
 
-from mplib.commands.shared import add_command
+from mplib.commands.shared import add_command, image_size_option
 from mplib.errors import MplibError
 
 
@@ -20,20 +20,23 @@ def add(commands: Any) -> None:
         "in $MPLIB_CACHE (default: ~/.cache/mplib/decoded; off keeps nothing).",
     )
     about_data = data.add_subparsers(required=True, metavar="WHAT")
-    add_command(about_data, "list", data_list, "the data sets that can be had by name, and which are at hand")
-    info = add_command(about_data, "info", data_info, "licence, citation, sizes, protocol, and how to have a data set")
-    info.add_argument("name", help="name of the data set")
-    get = add_command(about_data, "get", data_get, "load a data set, downloading it if need be, and say what it holds")
-    get.add_argument("name", help="name of the data set")
-    get.add_argument("--image-size", type=int, default=32, help="pixels (default: 32)")
-    pack = add_command(
-        about_data, "pack", data_pack, "cut a data set into folders of limited size, to carry to another machine"
-    )
-    pack.add_argument("name", help="name of the data set")
-    pack.add_argument("--out", required=True, help="folder for the pieces")
-    pack.add_argument("--max-mib", type=float, default=60, help="the most that a piece may hold (default: 60)")
-    pack.add_argument("--split", help="pack only this split (default: all)")
-    pack.add_argument("--image-size", type=int, help="decode at so many pixels first; needed unless it is in shards")
+    text = "the data sets that can be had by name, and which are at hand"
+    add_command(about_data, "list", data_list, text, "mplib data list")
+    text = "licence, citation, sizes, protocol, and how to have a data set"
+    info = add_command(about_data, "info", data_info, text, "mplib data info mnist5k")
+    text = "load a data set, downloading it if need be, and say what it holds"
+    get = add_command(about_data, "get", data_get, text, "mplib data get digits --image-size 16")
+    text = "cut a data set into folders of limited size, to carry to another machine"
+    pack = add_command(about_data, "pack", data_pack, text, "mplib data pack tiny_imagenet --out pieces")
+    for parser in (info, get, pack):
+        parser.add_argument("name", metavar="NAME", help="name of the data set")
+    image_size_option(get)
+    pack.add_argument("--out", metavar="FOLDER", required=True, help="folder for the pieces")
+    text = "the most that a piece may hold (default: 60)"
+    pack.add_argument("--max-mib", type=float, metavar="MIB", default=60, help=text)
+    pack.add_argument("--split", metavar="NAME", help="pack only this split (default: all)")
+    text = "decode at so many pixels first; needed unless it is in shards"
+    pack.add_argument("--image-size", type=int, metavar="PIXELS", help=text)
 
 
 def data_list(given: argparse.Namespace) -> None:

@@ -20,24 +20,31 @@ from mplib.commands.shared import (
 )
 from mplib.errors import MplibError
 
+EXAMPLES = """\
+mplib meta-train --data photos --tasks 8 --classes-per-group 8 --net conv4 --width 16 --batch-size 64 --out phi
+torchrun --standalone --nproc_per_node=2 -m mplib meta-train --out phi      two processes learn the same phi"""
+
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    learn = add_command(commands, "meta-train", meta_train, "learn a phi jointly on many tasks cut from one data set")
+    text = "learn a phi jointly on many tasks cut from one data set"
+    learn = add_command(commands, "meta-train", meta_train, text, EXAMPLES)
     data_options(learn, default="photos")
-    learn.add_argument("--tasks", type=int, default=8, help="number of tasks, even: mirrored halves (default: 8)")
-    learn.add_argument("--classes-per-group", type=int, help="classes in a task (default: all classes shared out)")
-    learn.add_argument("--split-seed", type=int, default=0, help="seed of the split into tasks (default: 0)")
-    learn.add_argument(
-        "--net", type=words, default=["resnet20"], help="network, or one for each task: a,b,c (default: resnet20)"
-    )
-    learn.add_argument("--seed", type=int, default=0, help="seed of phi, networks, batches and noise (default: 0)")
-    learn.add_argument("--checkpoint-every", type=int, default=50, help="steps between checkpoints (default: 50)")
-    learn.add_argument(
-        "--precision", default="float32", help="of the forward passes: float32 or bfloat16 (default: float32)"
-    )
+    text = "number of tasks, even: mirrored halves (default: 8)"
+    learn.add_argument("--tasks", type=int, metavar="N", default=8, help=text)
+    text = "classes in a task (default: all classes shared out)"
+    learn.add_argument("--classes-per-group", type=int, metavar="N", help=text)
+    text = "seed of the split into tasks (default: 0)"
+    learn.add_argument("--split-seed", type=int, metavar="N", default=0, help=text)
+    text = "network, or a list with one for each task, such as conv4,conv6 (default: resnet20)"
+    learn.add_argument("--net", type=words, metavar="NAMES", default=["resnet20"], help=text)
+    text = "seed of phi, networks, batches and noise (default: 0)"
+    learn.add_argument("--seed", type=int, metavar="N", default=0, help=text)
+    text = "steps between checkpoints (default: 50)"
+    learn.add_argument("--checkpoint-every", type=int, metavar="N", default=50, help=text)
+    text = "numbers of the forward passes: float32 or bfloat16 (default: float32)"
+    learn.add_argument("--precision", metavar="TYPE", default="float32", help=text)
     training_options(learn, steps=750)
-    learn.epilog = "In several processes: torchrun --standalone --nproc_per_node=2 -m mplib meta-train ... (same phi)."
 
 
 def meta_train(given: argparse.Namespace) -> None:

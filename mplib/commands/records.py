@@ -19,21 +19,25 @@ FORMATS = (".csv", ".parquet", ".json", ".jsonl")
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    about = commands.add_parser("runs", help="list, show, export, verify or merge the recorded rows of a folder")
+    text = "list, show, export, verify or merge the recorded rows of a folder"
+    about = commands.add_parser("runs", help=text, description=text)
     actions = about.add_subparsers(required=True, metavar="WHAT")
-    listing = add_command(actions, "list", list_rows, "one line for each row: what differs, and what came out")
-    listing.add_argument("--columns", type=words, help="columns to show, e.g. method,seed,accuracy")
-    showing = add_command(actions, "show", show, "everything in one row")
-    export = add_command(actions, "export", export_rows, f"write the rows as a table: {', '.join(FORMATS)}")
-    check = add_command(
-        actions, "verify", verify, "check that each row is whole and is what was written; status 1 if one is not"
-    )
-    joining = add_command(actions, "merge", merge, "copy the rows of other folders into one; none is ever overwritten")
+    text = "one line for each row: what differs, and what came out"
+    example = "mplib runs list book/results/methods --where method=phi --columns key,seed,accuracy"
+    listing = add_command(actions, "list", list_rows, text, example)
+    listing.add_argument("--columns", type=words, metavar="NAMES", help="columns to show, as in method,seed,accuracy")
+    showing = add_command(actions, "show", show, "everything in one row", "mplib runs show book/results/methods KEY")
+    text = f"write the rows as a table: {', '.join(FORMATS)}"
+    export = add_command(actions, "export", export_rows, text, "mplib runs export book/results/methods --out rows.csv")
+    text = "check that each row is whole and is what was written; status 1 if one is not"
+    check = add_command(actions, "verify", verify, text, "mplib runs verify first/runs")
+    text = "copy the rows of other folders into one; none is ever overwritten"
+    joining = add_command(actions, "merge", merge, text, "mplib runs merge all here/runs there/runs")
     for parser in (listing, showing, export, check, joining):
-        parser.add_argument("folder", help="folder of the rows, e.g. book/results/transfer")
+        parser.add_argument("folder", metavar="FOLDER", help="folder of the rows")
     joining.add_argument("others", nargs="+", metavar="ANOTHER", help="folders of rows to copy from")
-    showing.add_argument("key", help="the row's key, or as much of its beginning as is unique")
-    export.add_argument("--out", required=True, help="file to write; its ending is the format")
+    showing.add_argument("key", metavar="KEY", help="the row's key, or as much of its beginning as is unique")
+    export.add_argument("--out", metavar="FILE", required=True, help="file to write; its ending is the format")
     for parser in (listing, export):
         parser.add_argument("--where", action="append", default=[], metavar="NAME=VALUE",
                             help="only rows with this value in their configuration (repeatable)")  # fmt: skip

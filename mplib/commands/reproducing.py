@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mplib.commands.shared import add_command, load_phi, numbers, words
+from mplib.commands.shared import PHI, add_command, device_option, load_phi, numbers, quiet_option, words
 from mplib.errors import MplibError
 
 if TYPE_CHECKING:
@@ -18,15 +18,14 @@ if TYPE_CHECKING:
     from mplib.reproduction.schedule import Outcome
     from mplib.reproduction.workshop import Workshop
 
+EXAMPLES = """\
+mplib reproduce datasets --dry-run --out rows                    what it is, minutes and memory, nothing is run
+mplib reproduce meta --budget 30 --out rows                      five phis and the choice of one, or part of it
+mplib reproduce meta,datasets --budget 60 --out rows             one suite after the other, in one budget
+mplib reproduce datasets --data s-cifar100 --methods none,untrained,noise,phi --budget 30 --out rows
+mplib reproduce datasets --scale toy --budget 1 --out toy        seconds, on images that come with the package
+mplib reproduce --plan                                           four commands that fill half an hour of a GPU"""
 EPILOGUE = """\
-examples:
-  mplib reproduce datasets --dry-run --out rows                    what it is, minutes and memory, nothing is run
-  mplib reproduce meta --budget 30 --out rows                      five phis and the choice of one, or part of it
-  mplib reproduce meta,datasets --budget 60 --out rows             one suite after the other, in one budget
-  mplib reproduce datasets --data s-cifar100 --methods none,untrained,noise,phi --budget 30 --out rows
-  mplib reproduce datasets --scale toy --budget 1 --out toy        seconds, on images that come with the package
-  mplib reproduce --plan                                           four commands that fill half an hour of a GPU
-
 The same command again goes on where the last one stopped: rows are never made twice, and a long run goes on from its
 checkpoint. Seeds come first, then methods (on a GPU the seeds of a method are trained side by side), so what a stopped
 suite leaves behind can be compared. Status 0 also when the budget ended it, 1 when a run failed.
@@ -49,34 +48,38 @@ def add(commands: Any) -> None:
     from mplib.reproduction.declarations import SUITES
 
     text = "make a suite of runs by the paper's protocol, as far as a budget of minutes reaches"
-    parser = add_command(commands, "reproduce", reproduce, text)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = EPILOGUE + "\n".join(f"  {name:14} {what}" for name, what in SUITES.items())
-    parser.add_argument("suites", nargs="?", metavar="SUITE", help="a suite, or several: a,b,c (below)")
+    parser = add_command(commands, "reproduce", reproduce, text, EXAMPLES)
+    parser.epilog = f"{parser.epilog}\n\n{EPILOGUE}" + "\n".join(f"  {name:14} {what}" for name, what in SUITES.items())
+    parser.add_argument(
+        "suites", nargs="?", metavar="SUITE", help="a suite of those below, or several, such as meta,datasets"
+    )
     parser.add_argument("--budget", type=float, metavar="MINUTES", help="stop inside this time, with everything saved")
-    parser.add_argument("--out", metavar="DIR", help="folder of the rows; what is there already is not made again")
+    parser.add_argument("--out", metavar="FOLDER", help="folder of the rows; what is there already is not made again")
     parser.add_argument("--dry-run", action="store_true", help="print the runs with minutes and memory; run nothing")
     parser.add_argument("--plan", action="store_true", help="print the four commands that fill half an hour of a GPU")
     parser.add_argument(
         "--publish", metavar="FOLDER", help="copy the phis of --out there, with cards (--phi: also compare)"
     )
-    parser.add_argument(
-        "--scale", default="paper", help="paper (its protocol), small (for a CPU) or toy (default: paper)"
-    )
-    parser.add_argument("--data", type=words, help="targets of datasets and finetune; the first is that of the others")
-    parser.add_argument("--nets", type=words, help="networks of architectures")
-    parser.add_argument("--methods", type=words, help="methods of datasets and finetune")
-    parser.add_argument("--seeds", type=numbers, help="seeds of the target runs")
-    text = "pretrained, official:FILE, or a file (default: the one that meta chose in --out, else pretrained)"
-    parser.add_argument("--phi", help=text)
-    parser.add_argument("--steps", type=int, help="steps of every run instead of the scale's, for a rehearsal")
-    parser.add_argument("--samples", type=int, help="Monte-Carlo samples of the test instead of the scale's")
-    parser.add_argument("--test-images", type=int, help="test images at most, balanced over the classes")
+    text = "paper (its protocol), small (for a CPU) or toy (default: paper)"
+    parser.add_argument("--scale", metavar="NAME", default="paper", help=text)
+    text = "targets of datasets and finetune; the first is that of the other suites"
+    parser.add_argument("--data", type=words, metavar="NAMES", help=text)
+    parser.add_argument("--nets", type=words, metavar="NAMES", help="networks of the suite architectures")
+    parser.add_argument("--methods", type=words, metavar="NAMES", help="methods of datasets and finetune")
+    parser.add_argument("--seeds", type=numbers, metavar="SEEDS", help="seeds of the target runs")
+    text = f"{PHI} (default: the one that meta chose in --out, else pretrained)"
+    parser.add_argument("--phi", metavar="PHI", help=text)
+    text = "steps of every run instead of the scale's, for a rehearsal"
+    parser.add_argument("--steps", type=int, metavar="N", help=text)
+    text = "draws of the noise that a test prediction averages, instead of the scale's"
+    parser.add_argument("--samples", type=int, metavar="N", help=text)
+    text = "test images at most, balanced over the classes"
+    parser.add_argument("--test-images", type=int, metavar="N", help=text)
     parser.add_argument("--together", action="store_true", help="train the seeds of a method side by side on a CPU too")
-    parser.add_argument("--known", action="append", default=[], metavar="STORE",
+    parser.add_argument("--known", action="append", default=[], metavar="ANOTHER",
                         help="another folder of rows whose seconds help to estimate (repeatable)")  # fmt: skip
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    device_option(parser)
+    quiet_option(parser)
 
 
 def reproduce(given: argparse.Namespace) -> int:

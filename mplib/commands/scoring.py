@@ -5,21 +5,23 @@ from __future__ import annotations
 import argparse
 from typing import Any, cast
 
-from mplib.commands.shared import add_command, print_or_write
+from mplib.commands.shared import add_command, device_option, print_or_write
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    score = add_command(commands, "evaluate", evaluate, "score a saved network on the test images of a data set")
-    score.add_argument("network", help="a network that transfer saved")
-    score.add_argument("--data", required=True, help="name of the data set")
-    score.add_argument("--image-size", type=int, help="pixels (default: what the network was built for)")
-    score.add_argument(
-        "--samples", type=int, default=100, help="Monte-Carlo samples, or 0: the mean of the noise (default: 100)"
-    )
-    score.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
-    score.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
-    score.add_argument("--out", help="write the scores to this file as JSON (default: print them)")
+    text = "score a saved network on the test images of a data set"
+    example = "mplib evaluate first/networks/KEY.safetensors --data mnist5k"
+    score = add_command(commands, "evaluate", evaluate, text, example)
+    score.add_argument("network", metavar="NETWORK", help="file of a network that transfer saved")
+    score.add_argument("--data", metavar="NAME", required=True, help="data set")
+    text = "side of an image (default: what the network was built for)"
+    score.add_argument("--image-size", type=int, metavar="PIXELS", help=text)
+    text = "draws of the noise that a prediction averages, or 0: one pass with the mean of the noise (default: 100)"
+    score.add_argument("--samples", type=int, metavar="N", default=100, help=text)
+    score.add_argument("--seed", type=int, metavar="N", default=0, help="seed of the noise (default: 0)")
+    device_option(score)
+    score.add_argument("--out", metavar="FILE", help="write the scores to this file as JSON (default: print them)")
 
 
 def evaluate(given: argparse.Namespace) -> None:

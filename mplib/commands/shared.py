@@ -65,17 +65,47 @@ def show_progress(given: argparse.Namespace) -> bool:
 
 
 def add_command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], text: str
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int | None], text: str, examples: str
 ) -> argparse.ArgumentParser:
-    """A sub-command with its one line of help; ``run`` gets what was parsed."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    """A sub-command with its one line of help and lines to copy; ``run`` gets what was parsed."""
+    lines = ["examples:" if "\n" in examples else "example:", *(f"  {line}" for line in examples.splitlines())]
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog="\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.set_defaults(command=run)
     return parser
 
 
+PHI = "pretrained, pretrained:NAME, official:FILE, or a file that meta-train wrote"
+
+
+def device_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+
+
+def image_size_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--image-size", type=int, metavar="PIXELS", default=32, help="side of an image (default: 32)")
+
+
+def width_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--width", type=int, metavar="N", help="channels of conv4 and conv6 (default: 32)")
+
+
+def resume_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--resume", action="store_true", help="go on with what is in --out")
+
+
+def quiet_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
 def data_options(parser: argparse.ArgumentParser, default: str) -> None:
-    parser.add_argument("--data", default=default, help=f"name of the data set (default: {default})")
-    parser.add_argument("--image-size", type=int, default=32, help="pixels (default: 32)")
+    parser.add_argument("--data", metavar="NAME", default=default, help=f"data set (default: {default})")
+    image_size_option(parser)
     text = "never mirror a training image: for signs, letters and digits in folders of your own"
     parser.add_argument("--no-flip", action="store_true", help=text)
 
@@ -91,16 +121,15 @@ def load_data(given: argparse.Namespace) -> Any:
 
 
 def training_options(parser: argparse.ArgumentParser, steps: int) -> None:
-    parser.add_argument("--width", type=int, help="channels of conv4 and conv6 (default: theirs)")
-    parser.add_argument("--steps", type=int, default=steps, help=f"steps (default: {steps})")
-    parser.add_argument("--batch-size", type=int, default=128, help="images a step (default: 128)")
-    parser.add_argument(
-        "--clip", type=clip, default=100.0, help="upper bound of perturbed maps, or none (default: 100)"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
-    parser.add_argument("--out", required=True, help="folder for the results")
-    parser.add_argument("--resume", action="store_true", help="go on with what is in --out")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    width_option(parser)
+    parser.add_argument("--steps", type=int, metavar="N", default=steps, help=f"training steps (default: {steps:,})")
+    parser.add_argument("--batch-size", type=int, metavar="N", default=128, help="images a step (default: 128)")
+    text = "upper bound of perturbed maps, or none (default: 100)"
+    parser.add_argument("--clip", type=clip, metavar="BOUND", default=100.0, help=text)
+    device_option(parser)
+    parser.add_argument("--out", metavar="FOLDER", required=True, help="folder for the results")
+    resume_option(parser)
+    quiet_option(parser)
 
 
 def words(text: str) -> list[str]:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mplib.commands.shared import add_command, numbers, output_folder, words
+from mplib.commands.shared import (
+    add_command,
+    device_option,
+    image_size_option,
+    numbers,
+    output_folder,
+    resume_option,
+    width_option,
+    words,
+)
 
 COLUMNS = {
     "steps": ["variant", "milliseconds", "ms_low", "ms_high", "ratio", "ratio_low", "ratio_high", "kept_mb", "peak_mb"],
@@ -16,38 +25,35 @@ COLUMNS = {
 }
 COLUMNS["ideas"] = COLUMNS["steps"]
 COLUMNS["predictions"] = ["variant", "draws", *COLUMNS["steps"][1:7]]
+EXAMPLES = """\
+mplib bench --net conv4 --turns 5            training steps of one network
+mplib bench --suite bars --out bars          what it costs on this machine, beside the limits"""
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
-    cost = add_command(
-        commands, "bench", bench, "time training steps with and without the perturbation, as ratios of one run"
-    )
-    cost.add_argument(
-        "--suite",
-        default="steps",
-        help="steps, predictions, ideas, parts, roofline, growth, bars, or all (default: steps)",
-    )
-    cost.add_argument(
-        "--net",
-        type=words,
-        default=["resnet20", "conv4"],
-        help="networks; all but steps and predictions take the first two (default: resnet20,conv4)",
-    )
-    cost.add_argument("--batch-sizes", type=numbers, default=[128], help="images a step (default: 128)")
-    cost.add_argument("--image-size", type=int, default=32, help="pixels (default: 32)")
-    cost.add_argument("--width", type=int, help="channels of conv4 and conv6 (default: theirs)")
-    cost.add_argument("--turns", type=int, default=15, help="counted rounds (default: 15)")
-    cost.add_argument(
-        "--budget",
-        type=float,
-        default=7.0,
-        help="minutes for the bars, a quarter of it for each comparison (default: 7)",
-    )
-    cost.add_argument("--against", metavar="PATH", help="checkout of the authors' repository, timed in the same turns")
-    cost.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
-    cost.add_argument("--out", help="folder for the rows, one file for each measurement")
-    cost.add_argument("--resume", action="store_true", help="go on with what is in --out")
+    from mplib.benchmark.suites import SUITES
+
+    text = "time training steps with and without the perturbation, as ratios of one run"
+    cost = add_command(commands, "bench", bench, text, EXAMPLES)
+    cost.epilog = f"{cost.epilog}\n\nsuites:\n" + "\n".join(f"  {name:10} {what}" for name, what in SUITES.items())
+    text = "one of the suites below, or all (default: steps)"
+    cost.add_argument("--suite", metavar="NAME", default="steps", help=text)
+    text = "networks; every suite but steps and predictions takes the first two (default: resnet20,conv4)"
+    cost.add_argument("--net", type=words, metavar="NAMES", default=["resnet20", "conv4"], help=text)
+    text = "images a step; every suite but steps takes the first (default: 128)"
+    cost.add_argument("--batch-sizes", type=numbers, metavar="SIZES", default=[128], help=text)
+    image_size_option(cost)
+    width_option(cost)
+    cost.add_argument("--turns", type=int, metavar="N", default=15, help="counted rounds (default: 15)")
+    text = "time for the suite bars, a quarter of it for each comparison (default: 7)"
+    cost.add_argument("--budget", type=float, metavar="MINUTES", default=7.0, help=text)
+    text = "checkout of the authors' repository, timed in the same turns"
+    cost.add_argument("--against", metavar="FOLDER", help=text)
+    device_option(cost)
+    text = "folder for the rows, one file for each measurement (default: print only)"
+    cost.add_argument("--out", metavar="FOLDER", help=text)
+    resume_option(cost)
 
 
 def bench(given: argparse.Namespace) -> None:

@@ -3,7 +3,10 @@ r"""Augmentation on the batch: a random crop after zero padding, and a random mi
 Each image of a batch draws its own offset and its own coin. With padding p, row and column offsets
 :math:`r, c` uniform on 0 .. 2p, and a coin :math:`m`,
 
-.. math:: y_{kij} = x^{\mathrm{pad}}_{k,\; r+i,\; c+j'}, \qquad j' = W - 1 - j \text{ if } m \text{ else } j .
+.. math::
+
+    & y_{kij} = x^{\mathrm{pad}}_{k,\; r+i,\; c+j'}, \\
+    & j' = W - 1 - j \text{ if } m \text{ else } j .
 
 The padding is black: zeros are laid around the raw pixels before these are normalised, as in the authors' code.
 One gather does the whole batch, on whatever device it is.

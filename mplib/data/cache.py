@@ -33,7 +33,12 @@ _END = 1 << 16  # bytes
 
 
 class Kept(NamedTuple):
-    """Pictures and the fingerprint of their two splits."""
+    """Pictures that have been decoded.
+
+    Attributes:
+        pictures: the two splits and the names of the classes.
+        fingerprint: the fingerprint of the two splits.
+    """
 
     pictures: Pictures
     fingerprint: str

@@ -33,7 +33,7 @@ class Split(NamedTuple):
 
     @property
     def n(self) -> int:
-        """The number of images (``len`` is that of the tuple: 2)."""
+        """The number of images (``len`` is that of the tuple, 2)."""
         return self.images.shape[0]
 
     def to(self, device: torch.device | str) -> Split:

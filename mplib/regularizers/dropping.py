@@ -23,7 +23,10 @@ from mplib.seeding import derive, private_randomness
 class Dropout(nn.Module):
     r"""Each number of a map is dropped by itself.
 
-    .. math:: \mathrm{out} = x\, b / (1 - p), \qquad b \sim \mathrm{Bernoulli}(1 - p) \text{ per element}
+    .. math::
+
+        & \mathrm{out} = x\, b / (1 - p), \\
+        & b \sim \mathrm{Bernoulli}(1 - p) \text{ per element}
 
     Args:
         rate: :math:`p`, the probability of being dropped at strength 1, in [0, 1).

@@ -22,7 +22,8 @@ class InformationDropout(nn.Module):
     .. math::
 
         \alpha &= 0.001 + \alpha_{\max}\, \sigma(w * x + b) \\
-        \mathrm{out} &= x\, e^{\alpha \varepsilon}, \qquad \varepsilon \sim \mathcal N(0, 1) \text{ per element}
+        \mathrm{out} &= x\, e^{\alpha \varepsilon} \\
+        \varepsilon &\sim \mathcal N(0, 1) \text{ per element}
 
     While training, :attr:`price` holds the mean over all elements of
     :math:`-\log\big(\alpha / (0.001 + \alpha_{\max})\big)`, which is the divergence from the log-uniform prior up to a

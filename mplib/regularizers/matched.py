@@ -28,7 +28,10 @@ Moments = list[tuple[float, float]]
 class PlainNoise(nn.Module):
     r"""Gaussian multiplicative noise that knows nothing of its input.
 
-    .. math:: \mathrm{out} = x\,(1 + c\,(m + d\,\varepsilon - 1)), \qquad \varepsilon \sim \mathcal N(0, 1)
+    .. math::
+
+        & \mathrm{out} = x\,(1 + c\,(m + d\,\varepsilon - 1)), \\
+        & \varepsilon \sim \mathcal N(0, 1)
 
     Args:
         mean: m, the mean of the factor.
@@ -86,8 +89,10 @@ class PlainNoise(nn.Module):
 class SoftplusNoise(PlainNoise):
     r"""Noise of phi's shape, skewed and never negative, that knows nothing of its input.
 
-    .. math:: \mathrm{out} = x\,(1 + c\,(h\,\mathrm{softplus}(a + \varepsilon) - 1)),
-        \qquad \varepsilon \sim \mathcal N(0, 1)
+    .. math::
+
+        & \mathrm{out} = x\,(1 + c\,(h\,\mathrm{softplus}(a + \varepsilon) - 1)), \\
+        & \varepsilon \sim \mathcal N(0, 1)
 
     An untrained phi is this with a = 0 and h = 1/2, all but its tiny weights. Here a is what gives the relative spread
     that is asked for, and h then gives the mean.

@@ -1,4 +1,6 @@
-"""The methods that the book compares, each in a few lines: this is the list to read, and the pattern to follow.
+"""The methods that the book compares, each in a few lines.
+
+:ref:`The list <names-methods>` is on the page of the command lines; this file is the pattern for a method of your own.
 
 *The ramp.* The strength of phi, of its variants and of its controls rises over the first 40 % of a run, as in the
 authors' code. DropBlock's rate rises the same way, since its authors schedule it. All others run at full strength from

@@ -23,7 +23,8 @@ class Setting:
 
     Attributes:
         default: what it is unless something else is asked for.
-        low, high: its range, ends included.
+        low: the smallest that it may be.
+        high: the largest that it may be.
         text: what it is.
     """
 
@@ -72,7 +73,7 @@ class Method:
         text: what it is, in a line.
         perturbation: makes what is attached to the network: one module for all sites, an ``nn.ModuleList`` with one
             for each (see :class:`mplib.attachment.SiteFunction`), or None.
-        objective: makes what a step minimises from the settings.
+        objective: makes what a step minimises from the settings; the cross-entropy unless given.
         recipe: overrides of the training recipe from the settings, see :class:`mplib.recipe.Recipe`.
         places: finds other places than the sites: names of modules whose outputs are perturbed.
         ramp: whether the strength rises over the first 40 % of the run as that of phi does; else it is 1 throughout.

@@ -50,10 +50,13 @@ def shuffled(phi: MetaPerturb, seed: int) -> MetaPerturb:
 def wider_softplus(alpha: Tensor) -> Tensor:
     r"""Nearly the mean of :math:`\mathrm{softplus}(\alpha + \varepsilon)` over a standard normal :math:`\varepsilon`.
 
-    .. math:: \kappa\, \mathrm{softplus}(\alpha / \kappa), \qquad \kappa = 0.806 / \log 2
+    .. math::
 
-    A wider softplus: exact at :math:`\alpha = 0` and far from it, and off by less than 0.011 between. Training needs it
-    fast; :func:`mplib.perturb.expected_softplus` is closer and five times the work.
+        & \kappa\, \mathrm{softplus}(\alpha / \kappa), \\
+        & \kappa = 0.806 / \log 2
+
+    A wider softplus, exact at :math:`\alpha = 0` and in the limits :math:`\alpha \to \pm\infty`, and off by less than
+    0.011 between. Training needs it fast; :func:`mplib.perturb.expected_softplus` is closer and five times the work.
 
     Example:
         >>> round(wider_softplus(torch.zeros(())).item(), 4)

@@ -23,7 +23,7 @@ from mplib.reproduction.scales import Scale
 from mplib.runs import Row
 
 RATES = {"cuda": 5e12, "cpu": 4e10}
-"""Operations of float32 a second that a guess assumes: of a GPU, and of one thread of a CPU."""
+"""Operations of float32 a second that a guess assumes, of a GPU and of one thread of a CPU."""
 
 LAUNCH = {"cuda": 0.004, "cpu": 0.002}
 """Seconds a step that a guess assumes for everything that is not arithmetic."""
@@ -50,7 +50,14 @@ class Cost(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """The sizes of a data set, as far as they are known."""
+    """The sizes of a data set, as far as they are known.
+
+    Attributes:
+        classes: how many.
+        train: training images.
+        test: test images.
+        pixels: side of an image.
+    """
 
     classes: int
     train: int
@@ -195,7 +202,7 @@ class Costs:
 
     @property
     def _first(self) -> int:
-        """Steps of the first stretch: on a GPU they have to outweigh what is captured or compiled before them."""
+        """Steps of the first stretch; on a GPU they have to outweigh what is captured or compiled before them."""
         return 25 if self._kind == "cuda" else 2
 
     def _sizes(self, unit: Unit) -> Sizes:

@@ -14,10 +14,10 @@ from mplib.runs import Row
 from mplib.stats import interval_text, mean_interval, paired_interval
 
 SCORES = {"accuracy": ("accuracy, %", 100.0, 1), "nll": ("nll, nats", 1.0, 3), "ece": ("ECE, %", 100.0, 1)}
-"""The scores of a row: how they are called, what they are multiplied by, and their decimals."""
+"""The scores of a row, how they are called, what they are multiplied by, and their decimals."""
 
 AGAINST = ("none", "untrained", "noise", "softplus_noise")
-"""What phi is compared with: nothing, and the controls. Every other method is compared with the first."""
+"""What phi is compared with, nothing and the controls. Every other method is compared with the first."""
 
 _LONG = ("history", "site_moments", "dropped", "bins", "counts", "floor", "task_names", "classes", "images_per_half")
 

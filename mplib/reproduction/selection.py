@@ -38,7 +38,12 @@ LEVEL = 0.005
 
 
 class Score(NamedTuple):
-    """What one network of a phi reached on the images that were left out."""
+    """What one network of a phi reached on the images that were left out.
+
+    Attributes:
+        accuracy: in [0, 1].
+        nll: in nats.
+    """
 
     accuracy: float
     nll: float

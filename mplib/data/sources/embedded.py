@@ -60,7 +60,7 @@ def read_digits(name: str, image_size: int) -> Dataset:
         image_size: height and width to resize to, in pixels.
 
     Returns:
-        The data set, flip off: a mirrored digit is another sign or none.
+        The data set, flip off, since a mirrored digit is another sign or none.
 
     Raises:
         MplibError: the package is missing, or its file is not the known one.

@@ -14,7 +14,13 @@ TEST_NAMES = ("test", "validation", "valid", "val")  # what the split to test on
 
 
 class Pictures(NamedTuple):
-    """A decoded data set before it has a name: two splits, and the class names that the labels are indices of."""
+    """A decoded data set before it has a name.
+
+    Attributes:
+        train: the training split.
+        test: the test split.
+        classes: the class names that the labels are indices of.
+    """
 
     train: Split
     test: Split
