@@ -17,7 +17,7 @@ from mplib.runs import Row
 from mplib.stats import Interval, holm, mean_interval, p_value
 
 LEARNED = 0.95
-"""Share of its training images that a network has to have right, without noise, before it is judged (the ledger's)."""
+"""Share of its training images that a network has to have right, asked as at test, before it is judged (the ledger's)."""
 
 LEVEL = 0.05
 PLAIN = ("accuracy", "nll", "ece")

@@ -185,7 +185,7 @@ def learned(groups: Sequence[Group], least: float) -> list[Group]:
 
     Args:
         groups: of all opponents, those of one budget judged.
-        least: share of the training images that has to be right at the end, without noise.
+        least: share of the training images that has to be right at the end, asked as at test.
     """
     if not any(group.judged and group.fitted >= least for group in groups):
         return list(groups)
