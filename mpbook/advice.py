@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mpbook.comparing import number
-from mpbook.settings import SCORES, Setting, gains, measured, methods_of, span
+from mpbook.settings import SCORES, Setting, gains, measured, methods_of, share_learned, span
 from mplib.plots import look
 from mplib.runs import Row
 from mplib.stats import Interval, holm, mean_interval, p_value
 
 LEARNED = 0.95
-"""Share of its training images that a network has to have right, asked as at test, before it is judged (the ledger's)."""
+"""Share of its training images that a network has to have right, asked as at test, to be judged (the ledger's)."""
 
 LEVEL = 0.05
 PLAIN = ("accuracy", "nll", "ece")
@@ -48,20 +48,9 @@ class Line(NamedTuple):
     rows: Sequence[Row]
 
 
-def learned(part: Setting, method: str = "phi") -> float:
-    """Mean share of their training images that a method's networks have right; not a number where rows do not say.
-
-    Example:
-        >>> learned([{"config": {"method": "phi"}, "result": {"fitted_accuracy": share}} for share in (0.9, 1.0)])
-        0.95
-    """
-    shares = [row["result"].get("fitted_accuracy", math.nan) for row in part if row["config"]["method"] == method]
-    return sum(shares) / len(shares) if shares else math.nan
-
-
 def judged(parts: Mapping[str, Setting], method: str = "phi") -> dict[str, Setting]:
     """The settings in which a method's networks have learned :data:`LEARNED` of their training images."""
-    return {name: part for name, part in parts.items() if learned(part, method) >= LEARNED}
+    return {name: part for name, part in parts.items() if share_learned(part, method) >= LEARNED}
 
 
 def renamed(rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:
@@ -179,7 +168,7 @@ def budgets(
     """The lines of a table: what each setting had learned, whether it counts, and gains in accuracy, without words."""
     lines = []
     for name, part in parts.items():
-        config, share = part[0]["config"], learned(part, first)
+        config, share = part[0]["config"], share_learned(part, first)
         line = {
             "setting": name,
             "steps": f"{config['steps']:,}",

@@ -178,7 +178,7 @@ def one_budget(groups: Sequence[Group], against: Collection[str], largest: Seque
     return [group if counts(group) else replace(group, judged=False, why_not="history") for group in groups]
 
 
-def learned(groups: Sequence[Group], least: float) -> list[Group]:
+def set_aside(groups: Sequence[Group], least: float) -> list[Group]:
     """Set aside the tasks in which the first's networks have not learned their training images.
 
     If that is every task, none is set aside, and what they have learned is there to be seen.

@@ -211,6 +211,17 @@ def tally(parts: Mapping[str, Setting], first: str, others: Sequence[str], score
     return found
 
 
+def share_learned(part: Setting, method: str = "phi") -> float:
+    """Mean share of their training images that a method's networks have right; not a number where rows do not say.
+
+    Example:
+        >>> share_learned([{"config": {"method": "phi"}, "result": {"fitted_accuracy": share}} for share in (0.9, 1.0)])
+        0.95
+    """
+    shares = [row["result"].get("fitted_accuracy", math.nan) for row in part if row["config"]["method"] == method]
+    return sum(shares) / len(shares) if shares else math.nan
+
+
 def learned(parts: Mapping[str, Setting], named: str = "setting") -> list[dict[str, Any]]:
     """The lines of a table: what each method has made of its own training images at the end.
 
@@ -231,12 +242,10 @@ def learned(parts: Mapping[str, Setting], named: str = "setting") -> list[dict[s
 
 
 def _learned(part: Setting, method: str) -> str:
-    results = [row["result"] for row in part if row["config"]["method"] == method]
-    if not results:
+    losses = [row["result"]["train_loss"] for row in part if row["config"]["method"] == method]
+    if not losses:
         return "–"
-    shares = [100 * result.get("fitted_accuracy", math.nan) for result in results]
-    losses = [result["train_loss"] for result in results]
-    return f"{number(mean_interval(shares).mean, 0)} ({number(mean_interval(losses).mean, 2)})"
+    return f"{number(100 * share_learned(part, method), 0)} ({number(mean_interval(losses).mean, 2)})"
 
 
 def _cell(part: Setting, first: str, other: str, score: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mpbook.claims import BY_CONSTRUCTION, SCORES, UNTESTABLE, Claim
-from mpbook.pairing import Group, grouped, learned, one_budget, pairs, readable, selected
+from mpbook.pairing import Group, grouped, one_budget, pairs, readable, selected, set_aside
 from mplib.runs import Row, RunStore
 from mplib.stats import Interval, common_seed_interval, holm, mean_interval, p_value, pooled_interval
 
@@ -148,7 +148,7 @@ def _comparison(claim: Claim, rows: Sequence[Row], known: set[str], pool: Callab
     matched = {name: pairs(scored, first, other) for name, other in opponents.items()}
     groups = [group for name, found in matched.items() for group in grouped(name, found, score)]
     groups = one_budget(groups, measure["against"], measure.get("largest", ()))
-    groups = learned(groups, measure["learned"]) if "learned" in measure else groups
+    groups = set_aside(groups, measure["learned"]) if "learned" in measure else groups
     judged = [group for group in groups if group.judged]
     numbers: dict[str, Any] = {"margin": claim.margin}
     for name in opponents:

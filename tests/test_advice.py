@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mpbook import advice
+from mpbook import advice, settings
 from mplib.runs import Row
 from mplib.stats import mean_interval
 
@@ -35,7 +35,7 @@ def test_only_settings_that_were_learned_are_judged() -> None:
     del silent[0]["result"]["fitted_accuracy"]
     parts = {"learned": part(0.1, 0.0), "short": part(0.1, 0.0, fitted=0.9), "silent": silent}
     assert list(advice.judged(parts)) == ["learned"]
-    assert math.isnan(advice.learned(silent)) and math.isnan(advice.learned(silent, "other"))
+    assert math.isnan(settings.share_learned(silent)) and math.isnan(settings.share_learned(silent, "other"))
     counts = [line["counts"] for line in advice.budgets(parts, others=())]
     assert counts == ["yes", "no", "not said"]
     assert advice.budgets({"learned": parts["learned"]})[0]["over no perturbation, points"].startswith("10.0 [")
