@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -202,7 +203,8 @@ def test_recorded_rows_are_counted_and_summed() -> None:
     assert meta["median seconds a row"] == "–"  # their time was not recorded, which is not a time of 0
 
 
-def test_a_store_names_the_chapters_that_show_it(executed: Book) -> None:
+def test_a_store_names_the_chapters_that_show_it(executed: Book, tmp_path: Path) -> None:
+    executed = Book(shutil.copytree(executed.root, tmp_path / "copy"))
     folder = executed.root / "book" / "results" / "some"
     folder.mkdir(parents=True)
     row = {"config": {"experiment": "transfer"}, "environment": {"device": "cpu"}, "seconds": 36.0}

@@ -25,7 +25,7 @@ def time_predictions(
         turns, budget: see :func:`mplib.benchmark.turns.take_turns`.
 
     Returns:
-        One row for the network alone and one for each number of draws: the setting, ``variant`` (``plain`` or
+        One row for the network alone and one for each number of draws, with the setting, ``variant`` (``plain`` or
         ``perturbed``), ``draws``, and the columns of :func:`mplib.benchmark.turns.compared`.
 
     Raises:
